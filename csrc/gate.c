@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ * The fork behind a gate: a child that exists, has its final pid and start time, and cannot run a
+ * single instruction of the server before its record is written.
+ *
+ * The gate is one end of a socket pair.  A byte opens it, end of file closes it for ever.  A failed
+ * exec answers on it, a successful one closes it.  Between fork and exec only async-signal-safe
+ * calls are made. */
+#include "pp.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "forking.h"
+#include "util.h"
+
+#define FIRST_FREE 10 /* what the child keeps for itself lives at or above this */
+
+struct report {
+    int32_t stage, error;
+};
+
+/* Everything the child needs, gathered before the fork. */
+struct plan {
+    const char *path, *directory;
+    char **arguments, **environment;
+    int gate, parent_fd, output_fd, listen_fd;
+    pid_t parent;
+};
+
+/* ------------------------------------------------------------------------------- in the child */
+
+static _Noreturn void
+fail(int gate, int32_t stage, int error)
+{
+    struct report report = {.stage = stage, .error = error};
+
+    (void) send(gate, &report, sizeof(report), MSG_NOSIGNAL);
+    _exit(127);
+}
+
+static int
+move_up(int *fd)
+{
+    if (*fd < 0)
+        return 0;
+    *fd = fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE);
+    return *fd < 0 ? -errno : 0;
+}
+
+static void
+reset_signals(void)
+{
+    struct sigaction action = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    for (int number = 1; number < NSIG; number++)
+        (void) sigaction(number, &action, NULL); /* fails for SIGKILL and for libc's own */
+    (void) sigemptyset(&none);
+    (void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Standard streams and the listening socket in place, all else closed but what the gate needs. */
+static int
+arrange_descriptors(struct plan *plan)
+{
+    int null, r;
+
+    r = move_up(&plan->gate);
+    if (r >= 0)
+        r = move_up(&plan->parent_fd);
+    if (r >= 0)
+        r = move_up(&plan->output_fd);
+    if (r >= 0)
+        r = move_up(&plan->listen_fd);
+    if (r < 0)
+        return r;
+    null = open("/dev/null", O_RDWR | O_NOCTTY);
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
+        dup2(plan->output_fd, STDOUT_FILENO) < 0 || dup2(plan->output_fd, STDERR_FILENO) < 0)
+        return -errno;
+    if (plan->listen_fd >= 0 && dup2(plan->listen_fd, 3) < 0)
+        return -errno;
+    return forking_close_all(plan->listen_fd >= 0 ? 4 : 3, plan->gate, plan->parent_fd);
+}
+
+/* Blocks until the gate opens; does not return if it closes. */
+static void
+wait_at_gate(const struct plan *plan)
+{
+    char byte;
+    ssize_t n;
+
+    for (;;) {
+        struct pollfd items[] = {{.fd = plan->gate, .events = POLLIN},
+                                 {.fd = plan->parent_fd, .events = POLLIN}};
+        /* A fork of our parent may hold its end of the gate open past its death, so that is
+         * watched for itself: by pidfd, or before Linux 5.3 by asking who our parent is. */
+        int r = poll(items, 2, plan->parent_fd >= 0 ? -1 : 200);
+
+        if (r < 0 && errno != EINTR)
+            _exit(127);
+        n = recv(plan->gate, &byte, 1, MSG_DONTWAIT);
+        if (n == 1)
+            return;
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            _exit(127);
+        if (items[1].revents || getppid() != plan->parent)
+            _exit(127);
+    }
+}
+
+/* The child's pid is known only here; it replaces the value that the parent left empty. */
+static void
+fill_in_pid(char **environment, char *own, size_t own_size, char *listen, size_t listen_size)
+{
+    for (; *environment; environment++) {
+        if (strncmp(*environment, "PIDPROOF_PID=", 13) == 0) {
+            (void) snprintf(own, own_size, "PIDPROOF_PID=%d", getpid());
+            *environment = own;
+        } else if (strncmp(*environment, "LISTEN_PID=", 11) == 0) {
+            (void) snprintf(listen, listen_size, "LISTEN_PID=%d", getpid());
+            *environment = listen;
+        }
+    }
+}
+
+static _Noreturn void
+child(struct plan *plan)
+{
+    char own[32], listen[32];
+    int r;
+
+    if (setsid() < 0)
+        fail(plan->gate, PP_STAGE_SESSION, errno);
+    r = arrange_descriptors(plan);
+    if (r < 0)
+        fail(plan->gate, PP_STAGE_STDIO, -r);
+    if (plan->directory && chdir(plan->directory) < 0)
+        fail(plan->gate, PP_STAGE_DIRECTORY, errno);
+    fill_in_pid(plan->environment, own, sizeof(own), listen, sizeof(listen));
+    wait_at_gate(plan);
+    close_fd(&plan->parent_fd);
+    reset_signals();
+    (void) execve(plan->path, plan->arguments, plan->environment);
+    fail(plan->gate, PP_STAGE_EXEC, errno);
+}
+
+/* ------------------------------------------------------------------------------ in the parent */
+
+int
+pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
+             char **environment, const char *directory, int32_t output_fd, int32_t listen_fd,
+             struct pp_gate *gate)
+{
+    CLEANUP_CLOSE int near = -EBADF, far = -EBADF, parent_fd = -EBADF;
+    sigset_t all, before;
+    int pair[2], r;
+
+    r = nerrno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    if (r < 0)
+        return r;
+    near = pair[0];
+    far = pair[1];
+    r = forking_pin_self(host, &parent_fd);
+    if (r < 0)
+        return r;
+    struct plan plan = {.path = path,
+                        .directory = directory,
+                        .arguments = arguments,
+                        .environment = environment,
+                        .gate = far,
+                        .parent_fd = parent_fd,
+                        .output_fd = output_fd,
+                        .listen_fd = listen_fd,
+                        .parent = getpid()};
+
+    /* No handler of ours may run in the child, and the struct must be whole before one runs here. */
+    (void) sigfillset(&all);
+    (void) pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = forking_fork(host, &gate->pid_fd);
+    if (r == 0)
+        child(&plan);
+    if (r > 0) {
+        gate->pid = r;
+        gate->fd = take_fd(&near);
+    }
+    (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r < 0 ? r : 0;
+}
+
+int
+pp_gate_open(struct pp_gate *gate)
+{
+    ssize_t n;
+
+    do
+        n = send(gate->fd, "", 1, MSG_NOSIGNAL);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno == ECONNRESET ? -EPIPE : -errno;
+    return 0;
+}
+
+int
+pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage, int32_t *ret_error)
+{
+    struct pollfd items[] = {{.fd = gate->fd, .events = POLLIN},
+                             {.fd = gate->pid_fd, .events = POLLIN}};
+    struct timespec limit = as_timespec(timeout);
+    struct report report;
+    ssize_t n;
+    int r;
+
+    r = nerrno(ppoll(items, 2, &limit, NULL));
+    if (r < 0)
+        return r;
+    if (r == 0)
+        return -ETIMEDOUT;
+    n = recv(gate->fd, &report, sizeof(report), MSG_DONTWAIT);
+    if (n == (ssize_t) sizeof(report)) {
+        *ret_stage = report.stage;
+        *ret_error = report.error;
+        return 0;
+    }
+    return 1;
+}
+
+void
+pp_gate_close(struct pp_gate *gate)
+{
+    close_fd(&gate->fd);
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The boundary between C and Python: declarations only.  cffi reads this file verbatim as its
+ * cdef, the compiler reads it through pp.h, so the two cannot drift apart.
+ *
+ * Conventions.  A function that can fail returns 0 or a positive answer, or a negative errno; it
+ * leaves nothing in `errno`.  Parameters named ret_* are written on success and only then, except
+ * for the structs that a caller owns across calls (pp_guard, pp_lock, pp_waiter, pp_gate): those
+ * are filled in place the moment a resource exists, so that an interrupt between two Python
+ * instructions can never lose one.  All times are nanoseconds of CLOCK_MONOTONIC. */
+
+/* ------------------------------------------------------------------ host: what holds for all */
+
+#define PP_BOOT_ID_SIZE 37
+#define PP_TOKEN_SIZE 160
+#define PP_NONCE_SIZE 33
+#define PP_PURPOSE_SIZE 33
+
+enum pp_feature {
+    PP_HAS_PIDFD = 1,       /* pidfd_open and pidfd_send_signal work here (Linux 5.3, no seccomp) */
+    PP_HAS_PIDFS = 2,       /* a pidfd's inode number names one process for ever (Linux 6.9) */
+    PP_HAS_PROC = 4,        /* /proc is mounted and shows our own pid namespace */
+    PP_CLOCK_INEXACT = 8    /* start times of this time namespace are off by up to one tick */
+};
+
+struct pp_host {
+    char boot_id[PP_BOOT_ID_SIZE];
+    uint32_t features;          /* enum pp_feature */
+    uint64_t pid_namespace;     /* inode of /proc/self/ns/pid; 0 where there are none */
+    int64_t monotonic_offset;   /* of our time namespace, nanoseconds */
+    int64_t boottime_offset;
+    int64_t tick;               /* length of one unit of start_time, nanoseconds */
+};
+
+/* Read the facts that every other call needs.  They change only across fork and unshare, so the
+ * caller keeps them and reads them anew in a forked child.  `without` holds features to do
+ * without even where the kernel has them: how the fallbacks are tested on a newer kernel.
+ *   -ENOENT, -EACCES, -EPERM  /proc or the boot id cannot be read
+ *   -EPROTO                   the kernel's answer does not parse
+ *   -EMFILE, -ENFILE, -ENOMEM out of descriptors or memory */
+int pp_host_read(uint32_t without, struct pp_host *ret_host);
+
+/* ---------------------------------------------------------------- process: which one is that */
+
+struct pp_identity {
+    int32_t pid;
+    uint32_t uid;               /* real uid when it was read; UINT32_MAX: not known */
+    uint64_t start_time;        /* clock ticks since boot, outside any time namespace; 0: unknown */
+    uint64_t pid_namespace;     /* inode of the pid namespace in which `pid` counts */
+    uint64_t unique_id;         /* pidfs inode; 0: none */
+    char boot_id[PP_BOOT_ID_SIZE];
+};
+
+enum pp_liveness {
+    PP_ALIVE = 1,               /* this very process runs */
+    PP_GONE = 2,                /* proven: it does not, and never will again */
+    PP_UNKNOWN = 3              /* neither could be proven */
+};
+
+/* Why a comparison came out as it did; a negative reason is the errno that prevented an answer. */
+enum pp_reason {
+    PP_SAME_PROCESS = 0,
+    PP_NO_SUCH_PID = 1,
+    PP_OTHER_PROCESS = 2,       /* the pid was recycled, or is a thread's by now */
+    PP_EXITED = 3,              /* a zombie, or exited while we looked */
+    PP_OTHER_BOOT = 4,
+    PP_OTHER_NAMESPACE = 5,     /* recorded in another pid namespace: its pid means nothing here */
+    PP_NOTHING_TO_COMPARE = 6   /* neither unique id nor start time on one of the sides */
+};
+
+/* Read the identity of the process that has `pid` now.
+ *   -EINVAL           pid <= 0, or the id of a thread
+ *   -ESRCH            no such process, or a zombie
+ *   -EACCES, -EPERM   hidden from us (hidepid)
+ *   -EXDEV            /proc shows another pid namespace and the kernel has no pidfs
+ *   -EPROTO           the kernel's answer does not parse
+ *   -EMFILE, -ENFILE, -ENOMEM */
+int pp_process_identify(const struct pp_host *host, int32_t pid, struct pp_identity *ret_identity);
+
+/* Is this the process that runs under its pid?  Returns enum pp_liveness, never an error: what
+ * prevents an answer is PP_UNKNOWN with the reason. */
+int pp_process_compare(const struct pp_host *host, const struct pp_identity *identity,
+                       int32_t *ret_reason);
+
+/* The same, and keep a descriptor that pins the process: readable once it has exited.  *ret_fd is
+ * -1 unless the answer is PP_ALIVE and the kernel has pidfds. */
+int pp_process_open(const struct pp_host *host, const struct pp_identity *identity,
+                    int32_t *ret_fd, int32_t *ret_reason);
+
+/* The same for a process that pp_process_open answered for; fd may be -1. */
+int pp_process_poll(const struct pp_host *host, const struct pp_identity *identity, int32_t fd,
+                    int32_t *ret_reason);
+
+enum pp_scope {
+    PP_SCOPE_PROCESS = 0,
+    PP_SCOPE_GROUP = 1          /* the process group that the process leads */
+};
+
+/* Send a signal to a process that pp_process_open answered for.  Through `fd` no recycled pid can
+ * be hit; with fd -1 the identity is compared first and a window of microseconds remains.  A group
+ * is signalled through the fd on Linux 6.9, before that by number once the leader is proven
+ * unreaped.
+ *   -ESRCH   gone, or it leads no group
+ *   -EPERM   not ours to signal, or with fd -1 not provable
+ *   -EINVAL  no such signal */
+int pp_process_signal(const struct pp_host *host, const struct pp_identity *identity, int32_t fd,
+                      int32_t signal_number, int scope);
+
+enum pp_text {
+    PP_TEXT_ARGV = 0,           /* as the kernel keeps it: arguments that each end in a NUL */
+    PP_TEXT_ENVIRON = 1,        /* the same, of the environment it was started with */
+    PP_TEXT_EXE = 2             /* path of the executable, no NUL */
+};
+
+/* Read a text of exactly this process: verified before and after the read.
+ *   -ENOBUFS          longer than `size`
+ *   -ESRCH            gone, or went while we read
+ *   -EACCES, -EPERM   not ours to read
+ *   -ENOENT           it has none (exe of a kernel thread)
+ *   -EXDEV            its pid means nothing here (other namespace), or /proc is another one's
+ *   -EMFILE, -ENFILE, -ENOMEM, -EIO */
+int pp_process_read(const struct pp_host *host, const struct pp_identity *identity, int what,
+                    char *buffer, size_t size, size_t *ret_size);
+
+struct pp_status {
+    int32_t parent_pid;
+    int32_t group_id;
+    int32_t session_id;
+    int32_t threads;
+    int32_t has_execed;         /* 0: forked and still in its parent's program */
+    char state;                 /* as in proc(5): R S D T t Z X I */
+};
+
+/* Raw, by number and therefore unproven: for words to people, for the chain of our ancestors, and
+ * for a process that the caller holds otherwise.
+ *   -ESRCH, -EACCES, -EPERM, -EXDEV, -EPROTO, -EMFILE, -ENFILE, -ENOMEM */
+int pp_pid_status(const struct pp_host *host, int32_t pid, struct pp_status *ret_status);
+
+/* List the pids whose argv holds every one of `arguments` as a whole argument and whose
+ * environment holds every one of `variables` ("NAME=value").  Both are NUL-terminated strings
+ * one after the other.  A pid in the answer is a candidate: identify it, read it, match again.
+ * Processes that we may not read do not match.  uid UINT32_MAX: of every user.
+ *   -ENOBUFS   more than `capacity`
+ *   -EXDEV     /proc shows another pid namespace
+ *   -ENOENT, -EACCES, -EMFILE, -ENFILE, -ENOMEM */
+int pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
+                    size_t arguments_size, const char *variables, size_t variables_size,
+                    int32_t *ret_pids, size_t capacity, size_t *ret_count);
+
+/* The identity as one line without newline: pidproof:1:<pid>:<start>:<boot>:<pidns>:<unique>.
+ *   -ENOBUFS  size is below PP_TOKEN_SIZE */
+int pp_token_format(const struct pp_identity *identity, char *ret_token, size_t size);
+
+/* Read such a line; its uid comes out as not known.
+ *   -EINVAL           not a token
+ *   -EPROTONOSUPPORT  a token of a later version */
+int pp_token_parse(const char *token, size_t size, struct pp_identity *ret_identity);
+
+/* ----------------------------------------------------- lock: who may decide for a key just now */
+
+/* The guard: an flock on the key's own directory, held for microseconds around a check-and-act. */
+struct pp_guard {
+    int32_t fd;                 /* -1: not held */
+};
+
+/* Enter the guard; retries with jitter for up to `timeout`.
+ *   -ETIMEDOUT  its holder is stopped inside
+ *   -EINTR      a signal came: run its handler and call again
+ *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
+ *   -ENOENT, -EACCES, -EMFILE, -ENFILE, -ENOMEM */
+int pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard);
+
+/* Leave it; nothing to do if it is not held. */
+void pp_guard_leave(struct pp_guard *guard);
+
+/* In a forked child: close our copy without touching the parent's lock. */
+void pp_guard_forget(struct pp_guard *guard);
+
+/* One acquisition of the lock file. */
+struct pp_lock {
+    int32_t fd;                 /* carries the life flock; -1: not held */
+    int32_t owner;              /* getpid() of the acquirer: a fork of it is not the holder */
+    uint64_t device;
+    uint64_t inode;
+    char nonce[PP_NONCE_SIZE];
+};
+
+/* What the lock file says of its holder, and what became of that. */
+struct pp_holder {
+    struct pp_identity identity;
+    int64_t since;              /* both outside any time namespace */
+    int64_t deadline;
+    char nonce[PP_NONCE_SIZE];
+    char purpose[PP_PURPOSE_SIZE];
+    int32_t liveness;           /* enum pp_liveness; 0: the content is not ours to understand */
+    int32_t reason;
+};
+
+enum pp_found {
+    PP_FOUND_FREE = 1,
+    PP_FOUND_HALF_WRITTEN = 2,  /* its creator died inside the guard */
+    PP_FOUND_DEAD = 3,          /* the recorded holder is proven gone */
+    PP_FOUND_ABANDONED = 4,     /* its life flock is free: exec, or death in another pid namespace */
+    PP_FOUND_AGED = 5           /* past the deadline that the holder wrote itself; fenced */
+};
+
+/* Try to take the lock once, inside a guard of its own.  Returns 0: held by another (*holder is
+ * filled); > 0: ours, as enum pp_found says (*lock is filled, and *holder with the one it was
+ * taken from, unless it was free or half-written).  The holder may work for `hold` before
+ * others may depose it.
+ *   -ETIMEDOUT, -EINTR  as pp_guard_enter
+ *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
+ *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in its place
+ *   -ENOSPC, -EDQUOT, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM  nothing was left behind */
+int pp_lock_try(const struct pp_host *host, const struct pp_identity *self, int32_t directory_fd,
+                const char *purpose, int64_t hold, int64_t guard_timeout, struct pp_lock *lock,
+                struct pp_holder *holder);
+
+/* Read the lock file without guard, for showing.  Returns 1: *ret_holder is filled; 0: no lock.
+ *   as pp_lock_try */
+int pp_lock_look(const struct pp_host *host, int32_t directory_fd, struct pp_holder *ret_holder);
+
+/* Inside the guard: does the lock file at the path still carry this acquisition?  1 or 0.
+ *   -ELOOP, -EISDIR, -EACCES, -EPERM, -EIO, -EMFILE, -ENFILE, -ENOMEM */
+int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
+
+/* Give the lock up: guard, compare nonce and inode, unlink, drop the life flock.  In a fork of
+ * the holder only the copy of the descriptor is closed.  Returns 1: released; 0: it was no longer
+ * ours, or not held.  After an error the life flock is dropped all the same, which lets the next
+ * one in.
+ *   as pp_guard_enter and pp_lock_mine */
+int pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock);
+
+/* One wait in line: a helper thread sleeps in flock, the caller on event_fd. */
+struct pp_waiter {
+    uint64_t thread;
+    int32_t running;            /* the thread has to be joined */
+    int32_t directory_fd;       /* borrowed from the caller */
+    int32_t event_fd;           /* readable once the lock was released or its holder died */
+    int32_t notify_fd;          /* the end that the thread writes */
+    int32_t turn_fd;            /* the queue: its flock is the head of the line */
+    int32_t life_fd;            /* the current lock file */
+    int32_t has_turn;
+};
+
+/* Begin to wait; *waiter is zeroed with all descriptors -1 before its first use.
+ *   -ELOOP, -EISDIR, -EACCES, -EROFS, -ENOSPC, -EAGAIN, -EMFILE, -ENFILE, -ENOMEM */
+int pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter);
+
+/* End the wait, whether or not it was over.  keep_turn: stay at the head of the line if we are. */
+void pp_waiter_stop(struct pp_waiter *waiter, int keep_turn);
+
+/* In a forked child: close our copies; the thread is not here. */
+void pp_waiter_forget(struct pp_waiter *waiter);
+
+/* --------------------------------------- gate: a child that cannot run before it is recorded */
+
+/* A child that is forked, in a session of its own, and blocked until the gate opens. */
+struct pp_gate {
+    int32_t pid;                /* 0: no child */
+    int32_t pid_fd;             /* -1: the kernel has no pidfds */
+    int32_t fd;                 /* our end of the gate; -1: open already, or none */
+};
+
+enum pp_stage {
+    PP_STAGE_GATE = 0,
+    PP_STAGE_SESSION = 1,
+    PP_STAGE_STDIO = 2,
+    PP_STAGE_DIRECTORY = 3,
+    PP_STAGE_EXEC = 4
+};
+
+/* Fork the child: new session, standard input from /dev/null, output and errors to output_fd,
+ * listen_fd (or -1) as descriptor 3, every other descriptor closed, signal handlers and mask
+ * reset.  It waits for the gate and ends by itself when this process dies before.  A variable
+ * PIDPROOF_PID or LISTEN_PID in `environment` gets the child's pid as its value.
+ *   -EAGAIN, -ENOMEM, -EMFILE, -ENFILE */
+int pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
+                 char **environment, const char *directory, int32_t output_fd,
+                 int32_t listen_fd, struct pp_gate *gate);
+
+/* Let the child exec.  After this it runs or it fails; pp_gate_result tells.
+ *   -EPIPE  the child is dead */
+int pp_gate_open(struct pp_gate *gate);
+
+/* Wait up to `timeout` for the exec.  Returns 1: the child's own program runs (or the child is
+ * dead); 0: it failed, *ret_stage and *ret_error (a positive errno) say where and why.
+ *   -ETIMEDOUT, -EINTR */
+int pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage,
+                   int32_t *ret_error);
+
+/* Close our end.  A child that still waits at the gate exits without exec. */
+void pp_gate_close(struct pp_gate *gate);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * Reading and parsing /proc by number.  Nothing here proves whose answer it was. */
+#ifndef PP_PROCFS_LINUX_H
+#define PP_PROCFS_LINUX_H
+
+#include "pp.h"
+
+struct procfs_stat {
+    char state;
+    int32_t parent_pid, group_id, session_id, threads;
+    uint32_t flags;
+    uint64_t start_time;
+};
+
+#pragma GCC visibility push(hidden)
+
+/* Read a whole small file; -ENOBUFS when it does not fit. */
+int procfs_read(const char *path, char *buffer, size_t size, size_t *ret_size);
+
+/* Parse /proc/<pid>/stat (proc_pid_stat(5)).  comm may hold spaces, newlines and ") (".
+ *   -EPROTO  does not parse */
+int procfs_parse_stat(const char *text, size_t size, struct procfs_stat *ret_stat);
+
+/* Find "Name:" in /proc/<pid>/status; *ret_value points behind its tab, up to *ret_end.
+ *   -EPROTO  not there */
+int procfs_find_status(const char *text, size_t size, const char *name, const char **ret_value,
+                       const char **ret_end);
+
+/*   -ESRCH, -EACCES, -EPERM, -EPROTO, -EMFILE, -ENFILE, -ENOMEM */
+int procfs_stat(int32_t pid, struct procfs_stat *ret_stat);
+
+/* Real uid and thread group of a process or thread; errors as procfs_stat. */
+int procfs_owner(int32_t pid, uint32_t *ret_uid, int32_t *ret_thread_group);
+
+#pragma GCC visibility pop
+
+#endif

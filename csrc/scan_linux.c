@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT
+ * One pass over /proc for the processes whose argv and environment hold given strings. */
+#include "pp.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "procfs_linux.h"
+#include "util.h"
+
+#define TEXT_LIMIT (16U << 20) /* the kernel's own bound on argv and environment is 6 MiB */
+
+struct text {
+    char *data;
+    size_t size, capacity;
+};
+
+static void
+free_text(struct text *text)
+{
+    free(text->data);
+}
+
+static void
+close_directory(DIR **directory)
+{
+    if (*directory)
+        (void) closedir(*directory);
+}
+
+/* Read /proc/<pid>/<name> into a buffer that grows; 0 with size 0 where it may not be read. */
+static int
+read_text(int32_t pid, const char *name, struct text *text)
+{
+    char path[40];
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+    for (;;) {
+        int r = procfs_read(path, text->data, text->capacity, &text->size);
+        char *larger;
+
+        if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+            return r;
+        if (r != -ENOBUFS) {
+            if (r < 0)
+                text->size = 0;
+            return 0;
+        }
+        if (text->capacity >= TEXT_LIMIT) {
+            text->size = 0;
+            return 0;
+        }
+        larger = realloc(text->data, text->capacity * 4);
+        if (!larger)
+            return -ENOMEM;
+        text->data = larger;
+        text->capacity *= 4;
+    }
+}
+
+/* Is `wanted` one of the NUL-separated entries?  The last one may lack its NUL. */
+static int
+has_entry(const struct text *text, const char *wanted)
+{
+    const char *end = text->data + text->size;
+    size_t length = strlen(wanted);
+
+    for (const char *entry = text->data; entry < end;) {
+        const char *nul = memchr(entry, '\0', (size_t) (end - entry));
+        const char *entry_end = nul ? nul : end;
+
+        if ((size_t) (entry_end - entry) == length && memcmp(entry, wanted, length) == 0)
+            return 1;
+        entry = entry_end + 1;
+    }
+    return 0;
+}
+
+static int
+has_all(const struct text *text, const char *wanted, size_t size)
+{
+    for (const char *end = wanted + size; wanted < end; wanted += strlen(wanted) + 1)
+        if (!has_entry(text, wanted))
+            return 0;
+    return 1;
+}
+
+/* /proc/<pid> belongs to the effective user, or to root where the process is not dumpable. */
+static int
+may_be_owned_by(int proc_fd, const char *name, int32_t pid, uint32_t uid)
+{
+    struct stat st;
+    uint32_t real;
+    int32_t thread_group;
+
+    if (fstatat(proc_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    if (st.st_uid == uid)
+        return 1;
+    if (st.st_uid != 0)
+        return 0;
+    return procfs_owner(pid, &real, &thread_group) == 0 && real == uid;
+}
+
+int
+pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
+                size_t arguments_size, const char *variables, size_t variables_size,
+                int32_t *ret_pids, size_t capacity, size_t *ret_count)
+{
+    __attribute__((cleanup(close_directory))) DIR *proc = NULL;
+    __attribute__((cleanup(free_text))) struct text text = {0};
+    size_t count = 0;
+    int r;
+
+    if (!(host->features & PP_HAS_PROC))
+        return -EXDEV;
+    /* Both lists end in a NUL, so that has_all may walk them with strlen. */
+    if ((arguments_size && arguments[arguments_size - 1]) ||
+        (variables_size && variables[variables_size - 1]))
+        return -EINVAL;
+    text.capacity = 16 * 1024;
+    text.data = malloc(text.capacity);
+    if (!text.data)
+        return -ENOMEM;
+    proc = opendir("/proc");
+    if (!proc)
+        return -errno;
+
+    for (;;) {
+        struct dirent *entry;
+        uint64_t pid;
+
+        errno = 0;
+        entry = readdir(proc);
+        if (!entry && errno)
+            return -errno;
+        if (!entry)
+            break;
+        if (parse_u64(entry->d_name, entry->d_name + strlen(entry->d_name), &pid) < 0 ||
+            pid == 0 || pid > INT32_MAX)
+            continue;
+        if (uid != UINT32_MAX &&
+            !may_be_owned_by(dirfd(proc), entry->d_name, (int32_t) pid, uid))
+            continue;
+        if (arguments_size) {
+            r = read_text((int32_t) pid, "cmdline", &text);
+            if (r < 0)
+                return r;
+            if (!has_all(&text, arguments, arguments_size))
+                continue;
+        }
+        if (variables_size) {
+            r = read_text((int32_t) pid, "environ", &text);
+            if (r < 0)
+                return r;
+            if (!has_all(&text, variables, variables_size))
+                continue;
+        }
+        if (count == capacity)
+            return -ENOBUFS;
+        ret_pids[count++] = (int32_t) pid;
+    }
+    *ret_count = count;
+    return 0;
+}

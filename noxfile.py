@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+"""The checks that contributors and CI run; `nox -l` lists them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.error_on_external_run = True
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+QUICK = "not slow and not faults"
+# Tests start these as servers or tracers; each is also the name of its Debian package.
+PROGRAMS = ["redis-server", "nginx", "strace"]
+SMOKE = "import os, pidproof; print(pidproof.identify(os.getpid()))"
+
+WARNINGS = shlex.split("""
+    -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes
+    -Wmissing-prototypes -Wformat=2 -Wvla -Wpointer-arith -Wundef -fanalyzer -Werror
+""")
+SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the quick tests; arguments after -- go to pytest."""
+    install(session, "test")
+    install_programs(session)
+    session.run("pytest", "-m", QUICK, *session.posargs)
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the stress tests and races."""
+    run_marked(session, "slow")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the tests that kill, trace or starve processes at chosen points."""
+    run_marked(session, "faults")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the Python with ruff and the layout of the C with clang-format."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    c_files = sorted([*ROOT.glob("csrc/*.c"), *ROOT.glob("csrc/*.h")])
+    session.run("clang-format", "--dry-run", "-Werror", *map(str, c_files))
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of the package and of its tests."""
+    session.install("cffi", *nox.project.dependency_groups(PYPROJECT, "types"))
+    session.run("mypy")
+
+
+@nox.session
+def native(session: nox.Session) -> None:
+    """Compile the C with every warning an error, then test it under the sanitizers."""
+    if sys.platform != "linux":
+        session.skip("the analyzer and the sanitizer runtimes are those of gcc on Linux")
+    tmp = Path(session.create_tmp()).resolve()
+    sources = [str(c) for c in sorted(ROOT.glob("csrc/*.c")) if not c.stem.endswith("_darwin")]
+    with session.chdir(tmp):
+        session.run("gcc", "-std=gnu11", "-O2", *WARNINGS, "-c", *sources, external=True)
+
+    # Python's own flags have -fwrapv, which would hide signed overflow.
+    flags = f"{SANITIZE} -fno-wrapv -fno-omit-frame-pointer -g -O1"
+    install(session, "native", env={"CC": "gcc", "CFLAGS": flags, "LDFLAGS": flags})
+    install_programs(session)
+    run_sanitized(session, tmp / "report")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure; the numbers are for reading, none of them fails the session."""
+    install(session, "bench")
+    session.run("pytest", "tests/benchmarks", "--timeout=0", *session.posargs)
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Build the sdist and from it the wheel, audit both and try the wheel."""
+    dist = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install(*nox.project.dependency_groups(PYPROJECT, "wheels"))
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    files = sorted(map(str, dist.iterdir()))
+    built = [name for name in files if "-cp311-abi3-" in name]
+    if len(files) != 2 or len(built) != 1:
+        session.error(f"expected one sdist and one cp311-abi3 wheel, got {files}")
+    session.run("abi3audit", "--strict", *built)
+    session.run("twine", "check", "--strict", *files)
+    session.install("--force-reinstall", *built)
+    session.run("python", "-c", SMOKE)
+
+
+def install(session: nox.Session, group: str, env: dict[str, str] | None = None) -> None:
+    """Install the package, compiled anew, and a dependency group."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, group))
+    # pip builds in the tree: objects of another session (with its flags) would be reused.
+    shutil.rmtree(ROOT / "build", ignore_errors=True)
+    try:
+        session.install(".", env=env)
+    finally:
+        shutil.rmtree(ROOT / "build", ignore_errors=True)
+
+
+def install_programs(session: nox.Session) -> None:
+    """Install what the tests start, where that is allowed, and name what stays missing."""
+    missing = [name for name in PROGRAMS if not has_program(name)]
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        # RUNLEVEL=1 keeps the packages from starting servers of their own.
+        env = {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        for arguments in (["update"], *(["install", "-y", name] for name in missing)):
+            apt = ["apt-get", "-qq", *arguments]
+            session.run(*apt, env=env, external=True, silent=True, success_codes=range(256))
+        missing = [name for name in PROGRAMS if not has_program(name)]
+    if missing:
+        session.warn(f"not installed, so the tests that need it are skipped: {missing}")
+
+
+def has_program(name: str) -> bool:
+    # Debian keeps servers in /usr/sbin, which is not on everybody's PATH.
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is not None
+
+
+def run_marked(session: nox.Session, mark: str) -> None:
+    """Run the tests with a mark; to have none is worth a line, not a failure."""
+    install(session, "test")
+    install_programs(session)
+    select = ["pytest", "-m", mark, *session.posargs]
+    found = session.run(*select, "--collect-only", "-q", silent=True, success_codes=[0, 5])
+    if "no tests collected" in str(found):
+        session.skip(f"no test is marked {mark}")
+    session.run(*select)
+
+
+def run_sanitized(session: nox.Session, report: Path) -> None:
+    """Run the quick tests with the sanitizers loaded and fail on any report they wrote."""
+    for old in report.parent.glob(f"{report.name}.*"):
+        old.unlink()
+    # Reports go to files, since a server of ours writes its standard error to a log.
+    log = f"log_path={report}:print_stacktrace=1"
+    env = {
+        # Python itself is not instrumented, so the runtimes must be there before it starts.
+        "LD_PRELOAD": f"{gcc_library('libasan.so')}:{gcc_library('libubsan.so')}",
+        # CPython never frees everything; a huge allocation is MemoryError, not a report.
+        "ASAN_OPTIONS": f"{log}:detect_leaks=0:abort_on_error=1:allocator_may_return_null=1",
+        "UBSAN_OPTIONS": f"{log}:halt_on_error=1",
+        # Buffers made by cffi come from malloc too, so that overruns of them are seen.
+        "PYTHONMALLOC": "malloc",
+    }
+    try:
+        session.run("pytest", "-m", QUICK, "-o", "timeout=180", *session.posargs, env=env)
+    finally:
+        reports = sorted(report.parent.glob(f"{report.name}.*"))
+        for path in reports:
+            session.log(f"{path.name}:\n{path.read_text(errors='replace')}")
+    if reports:
+        session.error(f"the sanitizers wrote {len(reports)} reports, shown above")
+
+
+def gcc_library(name: str) -> Path:
+    command = ["gcc", f"-print-file-name={name}"]
+    path = Path(subprocess.check_output(command, text=True).strip())
+    # The link in gcc's folder may point to a file that only its real name loads.
+    return path.resolve(strict=True)

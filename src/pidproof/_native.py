@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: MIT
+"""The only importer of the C module: -errno becomes OSError, buffers become bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from pidproof._pp import ffi, lib
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+ALIVE = lib.PP_ALIVE
+GONE = lib.PP_GONE
+UNKNOWN = lib.PP_UNKNOWN
+TEXT_ARGV = lib.PP_TEXT_ARGV
+TEXT_ENVIRON = lib.PP_TEXT_ENVIRON
+TEXT_EXE = lib.PP_TEXT_EXE
+SCOPE_PROCESS = lib.PP_SCOPE_PROCESS
+SCOPE_GROUP = lib.PP_SCOPE_GROUP
+STAGE_GATE = lib.PP_STAGE_GATE
+STAGE_SESSION = lib.PP_STAGE_SESSION
+STAGE_STDIO = lib.PP_STAGE_STDIO
+STAGE_DIRECTORY = lib.PP_STAGE_DIRECTORY
+STAGE_EXEC = lib.PP_STAGE_EXEC
+
+# How the lock was found; enum pp_found.
+FOUND = {
+    lib.PP_FOUND_FREE: "free",
+    lib.PP_FOUND_HALF_WRITTEN: "half-written",
+    lib.PP_FOUND_DEAD: "dead",
+    lib.PP_FOUND_ABANDONED: "abandoned",
+    lib.PP_FOUND_AGED: "aged",
+}
+
+_ANY_UID = 2**32 - 1
+_TEXT_LIMIT = 16 << 20
+_REASONS = {
+    lib.PP_SAME_PROCESS: "it is the same process",
+    lib.PP_NO_SUCH_PID: "no process has its pid",
+    lib.PP_OTHER_PROCESS: "another process has its pid by now",
+    lib.PP_EXITED: "it has exited",
+    lib.PP_OTHER_BOOT: "it belongs to another boot of the machine",
+    lib.PP_OTHER_NAMESPACE: "it was recorded in another pid namespace",
+    lib.PP_NOTHING_TO_COMPARE: "there is neither a unique id nor a start time to compare",
+}
+_FEATURES = {"pidfd": lib.PP_HAS_PIDFD, "pidfs": lib.PP_HAS_PIDFS, "proc": lib.PP_HAS_PROC}
+
+
+def _check(result: int, function: str) -> int:
+    if result < 0:
+        raise OSError(-result, f"{function}: {os.strerror(-result)}")
+    return result
+
+
+def reason_text(reason: int) -> str:
+    """Say in words why a comparison came out as it did; a negative reason is an errno."""
+    if reason < 0:
+        name = errno.errorcode.get(-reason, str(-reason))
+        return f"the system would not tell ({name}: {os.strerror(-reason)})"
+    return _REASONS[reason]
+
+
+# ------------------------------------------------------------------------------------------ host
+
+_host: Any = None
+_myself: Any = None
+
+
+def _host_struct() -> Any:
+    """Return the facts of this process's world, read at the first call.
+
+    `PIDPROOF_WITHOUT` (any of pidfd, pidfs, proc, with commas) forces the fallbacks of older
+    kernels on a newer one; it can only make answers more careful.
+    """
+    global _host  # noqa: PLW0603 - a cache of what cannot change but by fork and unshare
+    if _host is None:
+        without = 0
+        for name in os.environ.get("PIDPROOF_WITHOUT", "").split(","):
+            without |= _FEATURES.get(name.strip(), 0)
+        host = ffi.new("struct pp_host *")
+        _check(lib.pp_host_read(without, host), "pp_host_read")
+        _host = host
+    return _host
+
+
+def _own_struct() -> Any:
+    """Return the identity of this process, read at the first call."""
+    global _myself  # noqa: PLW0603
+    if _myself is None:
+        struct = ffi.new("struct pp_identity *")
+        result = lib.pp_process_identify(_host_struct(), os.getpid(), struct)
+        _check(result, "identity of this process")
+        _myself = struct
+    return _myself
+
+
+def _forget_host() -> None:
+    global _host, _myself  # noqa: PLW0603
+    _host = _myself = None
+
+
+os.register_at_fork(after_in_child=_forget_host)
+
+
+def features() -> frozenset[str]:
+    """Return which of pidfd, pidfs and proc are used here."""
+    have = _host_struct().features
+    return frozenset(name for name, bit in _FEATURES.items() if have & bit)
+
+
+def boot_id() -> str:
+    """Return the boot id of the running kernel."""
+    return ffi.string(_host_struct().boot_id).decode()
+
+
+def pid_namespace() -> int:
+    """Return the inode of the pid namespace of this process."""
+    return int(_host_struct().pid_namespace)
+
+
+# --------------------------------------------------------------------------------------- process
+
+
+class Identity:
+    """A `struct pp_identity` and the calls that take one."""
+
+    __slots__ = ("_struct",)
+
+    def __init__(self, struct: Any) -> None:
+        self._struct = struct
+
+    @classmethod
+    def of(cls, pid: int) -> Identity:
+        struct = ffi.new("struct pp_identity *")
+        _check(lib.pp_process_identify(_host_struct(), pid, struct), f"identify pid {pid}")
+        return cls(struct)
+
+    @classmethod
+    def parse(cls, token: bytes) -> Identity:
+        struct = ffi.new("struct pp_identity *")
+        _check(lib.pp_token_parse(token, len(token), struct), "pp_token_parse")
+        return cls(struct)
+
+    @classmethod
+    def by_unique_id(cls, pid: int, unique_id: int) -> Identity:
+        host = _host_struct()
+        struct = ffi.new("struct pp_identity *")
+        struct.pid = pid
+        struct.uid = _ANY_UID
+        struct.unique_id = unique_id
+        struct.pid_namespace = host.pid_namespace
+        struct.boot_id = host.boot_id
+        return cls(struct)
+
+    @property
+    def pid(self) -> int:
+        return int(self._struct.pid)
+
+    @property
+    def start_time(self) -> int:
+        return int(self._struct.start_time)
+
+    @property
+    def boot_id(self) -> str:
+        return ffi.string(self._struct.boot_id).decode()
+
+    @property
+    def pid_namespace(self) -> int:
+        return int(self._struct.pid_namespace)
+
+    @property
+    def unique_id(self) -> int | None:
+        return int(self._struct.unique_id) or None
+
+    @property
+    def uid(self) -> int | None:
+        uid = int(self._struct.uid)
+        return None if uid == _ANY_UID else uid
+
+    def token(self) -> str:
+        buffer = ffi.new("char[]", lib.PP_TOKEN_SIZE)
+        _check(lib.pp_token_format(self._struct, buffer, lib.PP_TOKEN_SIZE), "pp_token_format")
+        return ffi.string(buffer).decode()
+
+    def compare(self) -> tuple[int, int]:
+        """Return liveness and reason."""
+        reason = ffi.new("int32_t *")
+        try:
+            host = _host_struct()
+        except OSError as error:
+            return UNKNOWN, -(error.errno or errno.EIO)
+        return lib.pp_process_compare(host, self._struct, reason), reason[0]
+
+    def open(self) -> tuple[int, int, int]:
+        """Return liveness, reason and a descriptor that pins the process (-1: none)."""
+        out = ffi.new("int32_t[2]", [-1, 0])
+        try:
+            host = _host_struct()
+        except OSError as error:
+            return UNKNOWN, -(error.errno or errno.EIO), -1
+        liveness = lib.pp_process_open(host, self._struct, out, out + 1)
+        return liveness, out[1], out[0]
+
+    def poll(self, fd: int) -> tuple[int, int]:
+        """Return liveness and reason of the process that `fd` pins."""
+        reason = ffi.new("int32_t *")
+        liveness = lib.pp_process_poll(_host_struct(), self._struct, fd, reason)
+        return liveness, reason[0]
+
+    def signal(self, fd: int, number: int, scope: int) -> None:
+        result = lib.pp_process_signal(_host_struct(), self._struct, fd, number, scope)
+        _check(result, f"signal {number} to pid {self.pid}")
+
+    def read(self, what: int) -> bytes:
+        """Return the raw argv, environment or path of the executable."""
+        size = 4096
+        used = ffi.new("size_t *")
+        while True:
+            buffer = ffi.new("char[]", size)
+            result = lib.pp_process_read(
+                _host_struct(), self._struct, what, buffer, size, used
+            )
+            if result == -errno.ENOBUFS and size < _TEXT_LIMIT:
+                size *= 4
+                continue
+            _check(result, f"read of pid {self.pid}")
+            return ffi.buffer(buffer, used[0])[:]
+
+
+def status(pid: int) -> tuple[str, int, int, int, int, bool]:
+    """Return state letter, parent, group, session, threads and whether it has execed.
+
+    By number, so of whatever process has the pid just now.
+    """
+    found = ffi.new("struct pp_status *")
+    _check(lib.pp_pid_status(_host_struct(), pid, found), f"status of pid {pid}")
+    return (
+        found.state.decode("latin-1"),
+        found.parent_pid,
+        found.group_id,
+        found.session_id,
+        found.threads,
+        bool(found.has_execed),
+    )
+
+
+def scan(arguments: Iterable[bytes], variables: Iterable[bytes], uid: int | None) -> list[int]:
+    """Return the pids that hold every argument and every variable; candidates only."""
+    packed = [b"".join(item + b"\0" for item in items) for items in (arguments, variables)]
+    capacity = 1024
+    count = ffi.new("size_t *")
+    while True:
+        pids = ffi.new("int32_t[]", capacity)
+        result = lib.pp_process_scan(
+            _host_struct(),
+            _ANY_UID if uid is None else uid,
+            packed[0],
+            len(packed[0]),
+            packed[1],
+            len(packed[1]),
+            pids,
+            capacity,
+            count,
+        )
+        if result == -errno.ENOBUFS:
+            capacity *= 4
+            continue
+        _check(result, "scan of /proc")
+        return ffi.unpack(pids, count[0])
+
+
+# ------------------------------------------------------------------------------------------ lock
+
+
+class Guard:
+    """A `struct pp_guard`: its descriptor lives here from the instant that it exists."""
+
+    __slots__ = ("_struct",)
+
+    def __init__(self) -> None:
+        self._struct = ffi.new("struct pp_guard *", {"fd": -1})
+
+    def enter(self, directory_fd: int, timeout_ns: int) -> None:
+        """Raises InterruptedError after a signal: its handler has run, call again."""
+        _check(lib.pp_guard_enter(directory_fd, timeout_ns, self._struct), "flock of the guard")
+
+    def leave(self) -> None:
+        lib.pp_guard_leave(self._struct)
+
+    def forget(self) -> None:
+        lib.pp_guard_forget(self._struct)
+
+
+class Lock:
+    """A `struct pp_lock` and the `struct pp_holder` last seen."""
+
+    __slots__ = ("_holder", "_lock")
+
+    def __init__(self) -> None:
+        self._lock = ffi.new("struct pp_lock *", {"fd": -1})
+        self._holder = ffi.new("struct pp_holder *")
+
+    @property
+    def held(self) -> bool:
+        return bool(self._lock.fd >= 0)
+
+    @property
+    def owner(self) -> int:
+        return int(self._lock.owner)
+
+    @property
+    def nonce(self) -> str:
+        return ffi.string(self._lock.nonce).decode()
+
+    def try_acquire(
+        self, directory_fd: int, purpose: bytes, hold_ns: int, timeout_ns: int
+    ) -> int:
+        """Return 0 if another holds it, else how it was found (a key of FOUND)."""
+        result = lib.pp_lock_try(
+            _host_struct(),
+            _own_struct(),
+            directory_fd,
+            purpose,
+            hold_ns,
+            timeout_ns,
+            self._lock,
+            self._holder,
+        )
+        return _check(result, "spawn lock")
+
+    def look(self, directory_fd: int) -> bool:
+        """Read the lock file without guard; False: there is none."""
+        result = lib.pp_lock_look(_host_struct(), directory_fd, self._holder)
+        return bool(_check(result, "spawn lock"))
+
+    def holder(self) -> tuple[Identity, int, int, str, int, int] | None:
+        """Return identity, since, deadline, purpose, liveness and reason of the holder seen.
+
+        Both times are nanoseconds of this process's CLOCK_MONOTONIC.  None: it could not be read.
+        """
+        if not self._holder.liveness:
+            return None
+        struct = ffi.new("struct pp_identity *", self._holder.identity)
+        offset = _host_struct().monotonic_offset
+        return (
+            Identity(struct),
+            self._holder.since + offset,
+            self._holder.deadline + offset,
+            ffi.string(self._holder.purpose).decode(),
+            self._holder.liveness,
+            self._holder.reason,
+        )
+
+    def mine(self, directory_fd: int) -> bool:
+        return bool(_check(lib.pp_lock_mine(directory_fd, self._lock), "spawn lock"))
+
+    def release(self, directory_fd: int, timeout_ns: int) -> bool:
+        """Return whether it was still ours; InterruptedError: call again."""
+        result = lib.pp_lock_release(directory_fd, timeout_ns, self._lock)
+        return bool(_check(result, "release of the spawn lock"))
+
+
+class Waiter:
+    """A `struct pp_waiter`; its memory must outlive the helper thread, so it is freed last."""
+
+    __slots__ = ("_struct",)
+
+    def __init__(self) -> None:
+        self._struct = ffi.new("struct pp_waiter *")
+        for name in ("directory_fd", "event_fd", "notify_fd", "turn_fd", "life_fd"):
+            setattr(self._struct, name, -1)
+
+    @property
+    def event_fd(self) -> int:
+        return int(self._struct.event_fd)
+
+    def start(self, directory_fd: int) -> None:
+        _check(lib.pp_waiter_start(directory_fd, self._struct), "wait for the spawn lock")
+
+    def stop(self, *, keep_turn: bool) -> None:
+        lib.pp_waiter_stop(self._struct, keep_turn)
+
+    def forget(self) -> None:
+        lib.pp_waiter_forget(self._struct)
+
+
+# ------------------------------------------------------------------------------------------ gate
+
+
+class Gate:
+    """A `struct pp_gate`: the child is known here from the instant that it exists."""
+
+    __slots__ = ("_struct",)
+
+    def __init__(self) -> None:
+        self._struct = ffi.new("struct pp_gate *", {"pid": 0, "pid_fd": -1, "fd": -1})
+
+    @property
+    def pid(self) -> int:
+        """The child's pid; 0 before the fork."""
+        return int(self._struct.pid)
+
+    @property
+    def pid_fd(self) -> int:
+        return int(self._struct.pid_fd)
+
+    def fork(
+        self,
+        path: bytes,
+        arguments: Iterable[bytes],
+        environment: Iterable[bytes],
+        directory: bytes | None,
+        output_fd: int,
+        listen_fd: int,
+    ) -> None:
+        # The arrays hold bare pointers: `kept` keeps their strings alive across the call.
+        kept = [
+            [ffi.new("char[]", item) for item in items] for items in (arguments, environment)
+        ]
+        vectors = [ffi.new("char *[]", [*strings, ffi.NULL]) for strings in kept]
+        result = lib.pp_gate_fork(
+            _host_struct(),
+            path,
+            vectors[0],
+            vectors[1],
+            ffi.NULL if directory is None else directory,
+            output_fd,
+            listen_fd,
+            self._struct,
+        )
+        _check(result, "fork")
+
+    def open(self) -> None:
+        _check(lib.pp_gate_open(self._struct), "opening the gate")
+
+    def result(self, timeout_ns: int) -> tuple[int, int] | None:
+        """Return None once the child execed or died, else the stage that failed and its errno."""
+        out = ffi.new("int32_t[2]")
+        result = lib.pp_gate_result(self._struct, timeout_ns, out, out + 1)
+        return None if _check(result, "exec") else (out[0], out[1])
+
+    def close(self) -> None:
+        lib.pp_gate_close(self._struct)
+
+    def close_pid_fd(self) -> None:
+        """Close the pidfd, once the child is reaped or no longer ours to reap."""
+        fd, self._struct.pid_fd = self._struct.pid_fd, -1
+        if fd >= 0:
+            os.close(fd)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT
+"""Every error that pidproof raises on purpose: one tree, each also the builtin to expect."""
+
+from __future__ import annotations
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = [
+    "CommandNotExecutable",
+    "CommandNotFound",
+    "Error",
+    "IdentityUnknown",
+    "InvalidArgument",
+    "InvalidToken",
+    "KeyNotFound",
+    "LockLost",
+    "LockTimeout",
+    "NeverHealthy",
+    "PortInUse",
+    "ProcessGone",
+    "ProcessSurvived",
+    "RecordError",
+    "Refused",
+    "StartTimeout",
+    "StateError",
+    "UnsafePath",
+    "VersionMismatch",
+]
+
+
+def _rebuild(kind: type[Error], message: str, attributes: dict[str, Any]) -> Error:
+    error = kind.__new__(kind, message)
+    Error.__init__(error, message)
+    error.__dict__.update(attributes)
+    return error
+
+
+class Error(Exception):
+    """Base of all.  `str()` says what was found and what was not done; `remedy` what to do.
+
+    Whatever an error knows beyond its words is an attribute of the same name as the keyword.
+    """
+
+    remedy: str | None = None
+
+    def __init__(self, message: str, *, remedy: str | None = None, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.__dict__.update(facts)
+
+    def __str__(self) -> str:
+        return self.message
+
+    def __reduce__(self) -> tuple[Callable[..., Error], tuple[object, ...]]:
+        return _rebuild, (type(self), self.message, self.__dict__)
+
+
+class InvalidArgument(Error, ValueError):
+    """A key, command or option that can never work, whatever the state of the world."""
+
+
+class InvalidToken(InvalidArgument):
+    """Text that is not the token of a process identity."""
+
+
+class ProcessGone(Error, ProcessLookupError):
+    """The process meant is proven to run no more."""
+
+
+class IdentityUnknown(Error, PermissionError):
+    """Whether the process meant still runs cannot be proven; so nothing was done to it."""
+
+
+class Refused(Error, PermissionError):
+    """It could have been done and must not be: not ours, or not what was recorded."""
+
+
+class ProcessSurvived(Error, TimeoutError):
+    """A process is still there after SIGKILL, for instance in an uninterruptible system call."""
+
+
+class LockTimeout(Error, TimeoutError):
+    """The lock was not to be had in time.  `holder` is the `Holder` found, or None."""
+
+
+class LockLost(Error, RuntimeError):
+    """Another took the lock past our own deadline; nothing was changed after that."""
+
+
+class StateError(Error, OSError):
+    """A file or directory of the state cannot be read or written.  `path` names it."""
+
+
+class UnsafePath(StateError, PermissionError):
+    """Something stands in the state directory that another user could control."""
+
+
+class RecordError(StateError):
+    """A record that must not be touched: of a later version, or of another key."""
+
+
+class KeyNotFound(Error, LookupError):
+    """No server is recorded under the key."""
+
+
+class NeverHealthy(Error, RuntimeError):
+    """The server exited, or was ended, before it was ready.
+
+    `pid`, `exit_status` (negative: the signal), `log` and `log_tail` tell of its end.
+    """
+
+
+class StartTimeout(NeverHealthy, TimeoutError):
+    """The server ran and was not ready within its start-up time; it was ended and reaped."""
+
+
+class PortInUse(NeverHealthy, OSError):
+    """Another process listens where the server should.  `port` and `owner` name both."""
+
+
+class CommandNotFound(Error, FileNotFoundError):
+    """The command does not exist.  `command` is its first word."""
+
+
+class CommandNotExecutable(Error, PermissionError):
+    """The command exists and cannot be executed.  `command` is its first word."""
+
+
+class VersionMismatch(Error, RuntimeError):
+    """A server of another version runs and the policy does not let it be replaced."""

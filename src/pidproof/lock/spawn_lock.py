@@ -1,0 +1,356 @@
+# SPDX-License-Identifier: MIT
+"""The spawn lock: who may start, stop or replace the server of a key.
+
+An O_EXCL file names the holder.  Every look at it that leads to an act happens inside the guard,
+an flock on the directory that the kernel drops with its holder; and as long as the lock is held
+its own inode is flocked too.  So a half-written file can only be a dead creator's, two cannot both
+take over one stale lock, and a holder that was deposed changes nothing when it wakes up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+from pidproof import _native
+from pidproof.errors import InvalidArgument, LockLost, LockTimeout, StateError, UnsafePath
+from pidproof.lock.waiting import PlaceInLine
+from pidproof.process.identity import Liveness, ProcessIdentity
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+    from typing import NoReturn
+
+__all__ = ["Holder", "SpawnLock"]
+
+# How long the way out of a lock may wait for the guard before it drops the life flock alone.
+RELEASE_TIMEOUT = 5.0
+_SECOND = 1_000_000_000
+
+
+class Holder:
+    """Who holds a lock, as its file says.
+
+    Attributes:
+        identity: of the holding process.
+        purpose: what it took the lock for.
+        since, deadline: seconds of `time.monotonic()`; past the deadline it may be deposed.
+        liveness, reason: whether it runs, and the evidence.
+    """
+
+    __slots__ = ("deadline", "identity", "liveness", "purpose", "reason", "since")
+
+    def __init__(
+        self,
+        identity: ProcessIdentity,
+        purpose: str,
+        since: float,
+        deadline: float,
+        liveness: Liveness,
+        reason: str,
+    ) -> None:
+        self.identity = identity
+        self.purpose = purpose
+        self.since = since
+        self.deadline = deadline
+        self.liveness = liveness
+        self.reason = reason
+
+    def describe(self) -> str:
+        """Return pid, command and age in words."""
+        try:
+            command = b" ".join(self.identity.argv()).decode(errors="replace")[:120]
+        except OSError:
+            command = self.reason
+        held = time.monotonic() - self.since
+        return f"process {self.identity.pid} ({command}), for {held:.1f} s, to {self.purpose}"
+
+
+class SpawnLock:
+    """The lock of one directory: between processes, threads and pid namespaces of a machine.
+
+        with SpawnLock(directory, timeout=30):
+            ...
+
+    Guaranteed: among live processes at most one passes `fenced()`; a holder that died, whenever
+    and however, delays nobody.  Not guaranteed: that a holder which outlived its own `hold` is
+    still the holder; `fenced()` tells.  Not reentrant.  A fork of the holder does not hold it.
+
+    Args:
+        directory: an existing directory of this user, as a path or an open descriptor.
+        timeout: seconds to wait at most.
+        hold: seconds after which others may depose us.
+        purpose: what for, in lower-case letters and dashes; shown to those who wait.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | int,
+        *,
+        timeout: float = 60.0,
+        hold: float = 120.0,
+        purpose: str = "hold",
+    ) -> None:
+        ok = purpose.replace("-", "a").isalpha() and purpose.isascii() and purpose.islower()
+        if not ok or len(purpose) > 32:
+            raise InvalidArgument(f"purpose {purpose!r}: at most 32 lower-case letters and dashes")
+        self._where = directory
+        self._timeout = timeout
+        self._hold = hold
+        self._purpose = purpose.encode()
+        self._directory_fd = -1
+        self._lock = _native.Lock()
+        self._guard = _native.Guard()
+        self._place: PlaceInLine | None = None
+        self.found: str | None = None
+        """How the lock was found when it was acquired: free, half-written, dead, abandoned, aged."""
+
+    # ------------------------------------------------------------------------------- acquire
+
+    def acquire(
+        self, *, timeout: float | None = None, satisfied: Callable[[], bool] | None = None
+    ) -> bool:
+        """Wait in line for the lock and take it.
+
+        Args:
+            timeout: seconds, in place of the one given at first.
+            satisfied: asked whenever the lock was seen held and after each wake, at the head of
+                the line, so it must be quick.  Once it says yes, nothing is acquired and the
+                answer is False.
+
+        Raises:
+            LockTimeout: with the holder.  The lock is then not ours.
+            StateError: the directory or the file cannot be used.
+        """
+        if self._lock.held:
+            raise RuntimeError("this SpawnLock is held already; it is not reentrant")
+        limit = self._timeout if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        try:
+            self._open_directory()
+            _live.add(self)
+            while not self._try(deadline, limit):
+                if satisfied is not None and satisfied():
+                    return False
+                self._wait(deadline, limit)
+                if satisfied is not None and satisfied():
+                    return False
+        except BaseException:
+            self.release()
+            raise
+        finally:
+            if self._place is not None:
+                self._place.leave()
+                self._place = None
+            if not self._lock.held:
+                self._close()
+        return True
+
+    def _open_directory(self) -> None:
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            if isinstance(self._where, int):
+                self._directory_fd = os.dup(self._where)
+            else:
+                self._directory_fd = os.open(self._where, flags)
+        except OSError as error:
+            self._raise(error)
+
+    def _try(self, deadline: float, limit: float) -> bool:
+        """Take the lock if it is to be had; InterruptedError means a signal's handler has run."""
+        while True:
+            left = int((deadline - time.monotonic()) * _SECOND)
+            try:
+                found = self._lock.try_acquire(
+                    self._directory_fd, self._purpose, int(self._hold * _SECOND), left
+                )
+            except InterruptedError:
+                continue
+            except TimeoutError as error:
+                raise self._guard_is_stuck(limit) from error
+            except OSError as error:
+                self._raise(error)
+            self.found = _native.FOUND.get(found)
+            return found > 0
+
+    def _wait(self, deadline: float, limit: float) -> None:
+        """Sleep until it makes sense to try again."""
+        if time.monotonic() >= deadline:
+            raise self._timed_out(limit)
+        holder = self._seen()
+        # Woken for the moment too at which the holder may be deposed.
+        until = min(deadline, holder.deadline + 0.001) if holder else deadline
+        if self._place is None:
+            self._place = PlaceInLine(self._directory_fd)
+        try:
+            self._place.sleep(until - time.monotonic(), self._is_held)
+        except OSError as error:
+            self._raise(error)
+
+    def _is_held(self) -> bool:
+        """Look without guard: is there a lock whose holder is not proven dead?"""
+        seen = self._lock.look(self._directory_fd)
+        holder = self._seen() if seen else None
+        return seen and (holder is None or holder.liveness is not Liveness.GONE)
+
+    def _seen(self) -> Holder | None:
+        seen = self._lock.holder()
+        if seen is None:
+            return None
+        native, since, deadline, purpose, liveness, reason = seen
+        return Holder(
+            ProcessIdentity(native),
+            purpose,
+            since / _SECOND,
+            deadline / _SECOND,
+            _LIVENESS[liveness],
+            _native.reason_text(reason),
+        )
+
+    # ---------------------------------------------------------------------- fence and release
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock, as far as it knows; `fenced()` makes sure."""
+        return self._lock.held and self._lock.owner == os.getpid()
+
+    @contextlib.contextmanager
+    def fenced(self, *, timeout: float = RELEASE_TIMEOUT) -> Iterator[None]:
+        """Hold the guard around an act that only the holder may do.
+
+        Inside, the lock is ours for certain, and nobody can take it.  Keep it to a few system
+        calls: everyone else who comes to this directory waits.
+
+        Raises:
+            LockLost: another has taken the lock; the act must not be done.
+            LockTimeout: the process inside the guard is stopped.
+        """
+        try:
+            self._enter_guard(timeout)
+            try:
+                mine = self._lock.mine(self._directory_fd)
+            except OSError as error:
+                self._raise(error)
+            if not mine:
+                raise LockLost(
+                    "the spawn lock was taken over by another process past our deadline; "
+                    "nothing was changed",
+                    remedy="run the command again",
+                )
+            yield
+        finally:
+            self._guard.leave()
+
+    def _enter_guard(self, timeout: float) -> None:
+        if not self.held:
+            raise RuntimeError("this SpawnLock is not held")
+        deadline = time.monotonic() + timeout
+        while True:
+            left = int((deadline - time.monotonic()) * _SECOND)
+            try:
+                self._guard.enter(self._directory_fd, left)
+            except InterruptedError:
+                continue
+            except TimeoutError as error:
+                raise self._guard_is_stuck(timeout) from error
+            except OSError as error:
+                self._raise(error)
+            return
+
+    def release(self) -> bool:
+        """Give the lock up; returns whether it was still ours.  Nothing to do if it is not held.
+
+        Whatever goes wrong, the life flock is dropped, which lets the next one in.
+        """
+        deadline = time.monotonic() + RELEASE_TIMEOUT
+        try:
+            while True:
+                left = int((deadline - time.monotonic()) * _SECOND)
+                try:
+                    return self._lock.release(self._directory_fd, left)
+                except InterruptedError:
+                    continue
+                except OSError:
+                    # The guard or the directory is not to be had; the life flock is dropped all
+                    # the same, and the next one finds the file abandoned.
+                    return False
+        finally:
+            if not self._lock.held:
+                self._close()
+
+    def _close(self) -> None:
+        _live.discard(self)
+        fd, self._directory_fd = self._directory_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _forget(self) -> None:
+        """In a forked child: this is the parent's lock."""
+        self._guard.forget()
+        if self._place is not None:
+            self._place.forget()
+
+    def __enter__(self) -> SpawnLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.release()
+
+    # -------------------------------------------------------------------------------- errors
+
+    def _timed_out(self, limit: float) -> LockTimeout:
+        holder = self._seen()
+        who = holder.describe() if holder else "a process that its file does not tell"
+        pid = holder.identity.pid if holder else None
+        return LockTimeout(
+            f"the spawn lock was not to be had within {limit:g} s: it is held by {who}",
+            remedy=f"wait longer (--timeout), or look at that process: ps -fp {pid}"
+            if pid
+            else "wait longer (--timeout)",
+            holder=holder,
+        )
+
+    def _guard_is_stuck(self, limit: float) -> LockTimeout:
+        return LockTimeout(
+            f"the guard of the spawn lock was not to be had within {limit:g} s: "
+            "the process inside it is stopped",
+            remedy="find it with `lslocks` and continue or end it",
+            holder=None,
+        )
+
+    def _raise(self, error: OSError) -> NoReturn:
+        where = self._where if not isinstance(self._where, int) else "the lock's directory"
+        kind = UnsafePath if isinstance(error, PermissionError) else StateError
+        raise kind(
+            f"{where}: {error.strerror}", path=where, errno=error.errno
+        ) from error
+
+
+_LIVENESS = {
+    _native.ALIVE: Liveness.ALIVE,
+    _native.GONE: Liveness.GONE,
+    _native.UNKNOWN: Liveness.UNKNOWN,
+}
+
+# Locks that hold a descriptor just now.  A fork copies those, and must not keep a place in line
+# or the guard alive past its parent.
+_live: set[SpawnLock] = set()
+
+
+def _forget_all() -> None:
+    for lock in _live:
+        lock._forget()
+    _live.clear()
+
+
+os.register_at_fork(after_in_child=_forget_all)

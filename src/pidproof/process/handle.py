@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: MIT
+"""A process held fast: signals that cannot hit another, and a wait on its end itself."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal as signals
+import time
+
+from pidproof import _native
+from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, ProcessSurvived, Refused
+from pidproof.process.identity import Liveness
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Literal, NoReturn
+
+    from pidproof.process.identity import ProcessIdentity
+
+__all__ = ["ProcessHandle"]
+
+# How long a process may take to die after SIGKILL: only an uninterruptible call delays it.
+KILL_TIMEOUT = 5.0
+
+_LIVENESS = {
+    _native.ALIVE: Liveness.ALIVE,
+    _native.GONE: Liveness.GONE,
+    _native.UNKNOWN: Liveness.UNKNOWN,
+}
+
+
+class ProcessHandle:
+    """Holds a pidfd of a process whose identity was proven when it was opened.
+
+    While it is open no signal sent through it can reach another process.  On kernels without
+    pidfds (before 5.3) `fileno()` is -1: identity is then compared right before each signal, and
+    a window of microseconds remains; `wait` looks at growing intervals of up to 50 ms.
+    """
+
+    __slots__ = ("_fd", "_identity")
+
+    def __init__(self, identity: ProcessIdentity) -> None:
+        self._fd = -1
+        self._identity = identity
+        liveness, reason, self._fd = identity._native.open()
+        if liveness == _native.GONE:
+            raise ProcessGone(
+                f"process {identity.pid} is gone: {_native.reason_text(reason)}", pid=identity.pid
+            )
+        if liveness == _native.UNKNOWN:
+            raise IdentityUnknown(
+                f"process {identity.pid} cannot be proven to be the one meant: "
+                f"{_native.reason_text(reason)}",
+                pid=identity.pid,
+            )
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """The identity that was proven."""
+        return self._identity
+
+    @property
+    def pid(self) -> int:
+        """Its pid, a number for people."""
+        return int(self._identity.pid)
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when the process exits, or -1."""
+        return self._fd
+
+    def close(self) -> None:
+        """Let go of the process; may be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> ProcessHandle:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<ProcessHandle {self._identity}>"
+
+    def liveness(self) -> Liveness:
+        """Say whether the process runs still.  A zombie does not."""
+        return _LIVENESS[self._identity._native.poll(self._fd)[0]]
+
+    def signal(self, number: int, *, group: bool = False) -> None:
+        """Send a signal to the process, or to the process group that it leads.
+
+        Raises:
+            ProcessGone: it has exited (and for a group: nobody is left in it).
+            Refused: it is pid 1, this process or one of its ancestors, or not ours to signal.
+            InvalidArgument: there is no such signal.
+        """
+        self._refuse_our_own()
+        scope = _native.SCOPE_GROUP if group else _native.SCOPE_PROCESS
+        try:
+            self._identity._native.signal(self._fd, number, scope)
+        except OSError as error:
+            self._raise(error, number)
+
+    def _refuse_our_own(self) -> None:
+        pid = self.pid
+        if pid == 1 or pid in ancestors():
+            who = "pid 1" if pid == 1 else "this process itself or one of its ancestors"
+            raise Refused(f"process {pid} is {who}; it was not signalled", pid=pid)
+
+    def _raise(self, error: OSError, number: int) -> NoReturn:
+        if isinstance(error, ProcessLookupError):
+            raise ProcessGone(f"process {self.pid} is gone", pid=self.pid) from error
+        if isinstance(error, PermissionError):
+            raise Refused(
+                f"process {self.pid} may not be signalled by uid {os.geteuid()}", pid=self.pid
+            ) from error
+        raise InvalidArgument(f"signal {number}: {error.strerror}") from error
+
+    def wait(self, timeout: float) -> bool:
+        """Sleep until the process has exited, for at most `timeout` seconds.
+
+        Returns True once it has, False if it is still there.  Reaps nothing.
+
+        Raises:
+            IdentityUnknown: it can no longer be told whether it runs.
+        """
+        deadline = time.monotonic() + timeout
+        if self._fd >= 0:
+            poller = select.poll()
+            poller.register(self._fd, select.POLLIN)
+            # Rounded up: a wait that ends early would be taken for a process that stays.
+            return bool(poller.poll(max(0, int(timeout * 1000 + 0.999))))
+        pause = 0.001
+        while (answer := self.liveness()) is Liveness.ALIVE:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, 0.05)
+        if answer is Liveness.UNKNOWN:
+            raise IdentityUnknown(
+                f"whether process {self.pid} runs can no longer be told", pid=self.pid
+            )
+        return True
+
+    def terminate(self, grace: float) -> Literal["gone", "terminated", "killed"]:
+        """SIGTERM, wait `grace` seconds, then SIGKILL; return what it took.
+
+        Signals this process only, none of its children.
+
+        Raises:
+            ProcessSurvived: it is still there seconds after SIGKILL.
+            Refused: as `signal`.
+        """
+        try:
+            self.signal(signals.SIGTERM)
+            if self.wait(grace):
+                return "terminated"
+            self.signal(signals.SIGKILL)
+        except ProcessGone:
+            return "gone"
+        if not self.wait(KILL_TIMEOUT):
+            raise survived(self.pid)
+        return "killed"
+
+
+def survived(pid: int) -> ProcessSurvived:
+    """Return the error for a process that SIGKILL did not end."""
+    state = state_of(pid)
+    return ProcessSurvived(
+        f"process {pid} is still there {KILL_TIMEOUT:g} s after SIGKILL (state {state})",
+        remedy=f"look at what it waits for: cat /proc/{pid}/wchan",
+        pid=pid,
+    )
+
+
+def state_of(pid: int) -> str:
+    """Return the state letter of whatever has this pid (proc_pid_stat(5)), or `?`."""
+    try:
+        return _native.status(pid)[0]
+    except OSError:
+        return "?"
+
+
+def ancestors() -> frozenset[int]:
+    """Return the pids of this process and of its parents up to the root of its namespace."""
+    pid = os.getpid()
+    chain = {pid}
+    while pid > 1:
+        try:
+            pid = os.getppid() if pid == os.getpid() else _native.status(pid)[1]
+        except OSError:
+            break  # hidden from us, and so is all above it: not ours to signal either
+        chain.add(pid)
+    return frozenset(chain)

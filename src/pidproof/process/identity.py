@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""The identity of a process, which a recycled pid cannot fool."""
+
+from __future__ import annotations
+
+import enum
+import os
+
+from pidproof import _native
+from pidproof.errors import IdentityUnknown, InvalidToken, ProcessGone
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pidproof.process.handle import ProcessHandle
+
+__all__ = ["Liveness", "ProcessIdentity", "identify"]
+
+
+class Liveness(enum.Enum):
+    """Whether a process that was identified once still runs."""
+
+    ALIVE = "alive"
+    """It is this very process, and it has not exited."""
+    GONE = "gone"
+    """Proven: it has exited, or its pid is another's, or the machine was booted since."""
+    UNKNOWN = "unknown"
+    """Neither could be proven.  Never a licence to kill, to steal or to start another."""
+
+
+_LIVENESS = {
+    _native.ALIVE: Liveness.ALIVE,
+    _native.GONE: Liveness.GONE,
+    _native.UNKNOWN: Liveness.UNKNOWN,
+}
+
+
+class ProcessIdentity:
+    """One process of one boot, told from every other that has or will have its pid.
+
+    Where both sides have a `unique_id` it decides alone; else `start_time` does, which two
+    processes that follow each other on a pid within one clock tick can share.
+
+    Attributes:
+        pid: the number; it means something inside `pid_namespace` only.
+        start_time: clock ticks since boot, as the kernel keeps it; 0 if not known.
+        boot_id: of the boot that the process belongs to (random(4)).
+        pid_namespace: inode of the pid namespace (pid_namespaces(7)).
+        unique_id: inode of its pidfd (Linux 6.9 and later), else None.
+        uid: real user id when it was identified, None for a parsed one; no part of equality.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self, native: _native.Identity) -> None:
+        self._native = native
+
+    @classmethod
+    def parse(cls, token: str) -> ProcessIdentity:
+        """Read a token back, or `PID:INODE` as util-linux and systemd write pidfd ids.
+
+        Raises:
+            InvalidToken: it is neither, or of a later version, or the kernel has no pidfs.
+        """
+        text = token.strip()
+        if text.count(":") == 1:
+            return cls._parse_pidfd_id(text)
+        try:
+            return cls(_native.Identity.parse(text.encode("ascii", "replace")))
+        except OSError as error:
+            later = text.startswith("pidproof:") and not text.startswith("pidproof:1:")
+            hint = " of this version" if later else ""
+            raise InvalidToken(
+                f"{token!r} is not a process token{hint}",
+                remedy="a token looks like pidproof:1:<pid>:<start>:<boot>:<pidns>:<unique>; "
+                "`pidproof id PID` prints one",
+            ) from error
+
+    @classmethod
+    def _parse_pidfd_id(cls, text: str) -> ProcessIdentity:
+        pid, _, inode = text.partition(":")
+        digits = pid.isascii() and pid.isdigit() and inode.isascii() and inode.isdigit()
+        if not digits or not 0 < int(pid) < 2**31 or not 0 < int(inode) < 2**64:
+            raise InvalidToken(
+                f"{text!r} is not a process token",
+                remedy="`pidproof id PID` prints one; PID:INODE takes two numbers",
+            )
+        if "pidfs" not in _native.features():
+            raise InvalidToken(
+                f"{text!r} names a pidfd inode, which this kernel does not have",
+                remedy="use the token that `pidproof id PID` prints",
+            )
+        return cls(_native.Identity.by_unique_id(int(pid), int(inode)))
+
+    pid = property(lambda self: self._native.pid)
+    start_time = property(lambda self: self._native.start_time)
+    boot_id = property(lambda self: self._native.boot_id)
+    pid_namespace = property(lambda self: self._native.pid_namespace)
+    unique_id = property(lambda self: self._native.unique_id)
+    uid = property(lambda self: self._native.uid)
+
+    def liveness(self) -> Liveness:
+        """Say whether this very process runs.  Never raises; what prevents an answer is UNKNOWN."""
+        return _LIVENESS[self._native.compare()[0]]
+
+    def explain(self) -> tuple[Liveness, str]:
+        """The same, with the evidence in words."""
+        liveness, reason = self._native.compare()
+        return _LIVENESS[liveness], _native.reason_text(reason)
+
+    def argv(self) -> tuple[bytes, ...]:
+        """Return its arguments as they are now; a process may have rewritten them.
+
+        Verified to be this process's before and after the read (proc_pid_cmdline(5)).
+
+        Raises:
+            ProcessGone: it runs no more.
+            IdentityUnknown: it is not ours to read, or cannot be proven to be it.
+        """
+        return _split(self._read(_native.TEXT_ARGV))
+
+    def environ(self) -> dict[bytes, bytes]:
+        """Return the environment it was started with; errors as `argv`.
+
+        Only readable for processes of the same user; what it set since does not show.
+        """
+        entries = (item.partition(b"=") for item in _split(self._read(_native.TEXT_ENVIRON)))
+        return {name: value for name, separator, value in entries if separator}
+
+    def exe(self) -> str:
+        """Return the path of its executable, with ` (deleted)` if it was unlinked since.
+
+        Raises:
+            FileNotFoundError: a kernel thread, which has none.
+            ProcessGone, IdentityUnknown: as `argv`.
+        """
+        return os.fsdecode(self._read(_native.TEXT_EXE))
+
+    def open(self) -> ProcessHandle:
+        """Pin the process, to signal it and to wait for it.
+
+        Raises:
+            ProcessGone: it runs no more.
+            IdentityUnknown: it cannot be proven to be it.
+        """
+        from pidproof.process.handle import ProcessHandle
+
+        return ProcessHandle(self)
+
+    def _read(self, what: int) -> bytes:
+        try:
+            return self._native.read(what)
+        except OSError as error:
+            self._raise(error)
+
+    def _raise(self, error: OSError) -> NoReturn:
+        if isinstance(error, ProcessLookupError):
+            raise ProcessGone(f"process {self.pid} is gone", pid=self.pid) from error
+        if isinstance(error, FileNotFoundError):
+            raise error
+        raise IdentityUnknown(f"process {self.pid}: {error.strerror}", pid=self.pid) from error
+
+    def __str__(self) -> str:
+        return self._native.token()
+
+    def __repr__(self) -> str:
+        return f"ProcessIdentity.parse({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ProcessIdentity):
+            return NotImplemented
+        mine, theirs = self._native, other._native
+        if (mine.pid, mine.boot_id, mine.pid_namespace) != (
+            theirs.pid,
+            theirs.boot_id,
+            theirs.pid_namespace,
+        ):
+            return False
+        if mine.unique_id and theirs.unique_id:
+            return mine.unique_id == theirs.unique_id
+        return mine.start_time == theirs.start_time != 0
+
+    def __hash__(self) -> int:
+        return hash((self.pid, self.boot_id))
+
+    def __reduce__(self) -> tuple[Callable[[str], ProcessIdentity], tuple[str]]:
+        return ProcessIdentity.parse, (str(self),)
+
+
+def _split(raw: bytes) -> tuple[bytes, ...]:
+    """Split what the kernel keeps; the last entry may lack its NUL after setproctitle."""
+    if not raw:
+        return ()
+    return tuple(raw.removesuffix(b"\0").split(b"\0"))
+
+
+def identify(pid: int) -> ProcessIdentity:
+    """Read the identity of the process that has this pid now.
+
+    Raises:
+        InvalidArgument: not a pid, or the id of a thread.
+        ProcessGone: there is no such process, or it is a zombie.
+        IdentityUnknown: it is hidden from us (hidepid, a foreign /proc), with the errno named.
+    """
+    from pidproof.errors import InvalidArgument
+
+    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 2**31:
+        raise InvalidArgument(f"{pid!r} is not a pid; a pid is a whole number above 0")
+    try:
+        return ProcessIdentity(_native.Identity.of(pid))
+    except ProcessLookupError as error:
+        raise ProcessGone(f"no process has pid {pid}, or it is a zombie", pid=pid) from error
+    except OSError as error:
+        import errno
+
+        if error.errno == errno.EINVAL:
+            raise InvalidArgument(
+                f"{pid} is the id of a thread, not of a process", pid=pid
+            ) from error
+        raise IdentityUnknown(
+            f"process {pid} cannot be identified: {error.strerror}", pid=pid
+        ) from error

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""Where the state lives, and reading and writing there without following anything hostile.
+
+    <root>/<host>/<slug>-<hash>/    lock, turn, record.json, server.log, history.jsonl
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from pidproof.errors import InvalidArgument, StateError, UnsafePath
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+__all__ = ["KeyDirectory", "check_key", "host_directory", "list_directories", "state_root"]
+
+KEY_LIMIT = 128
+_KEY_CHARACTERS = frozenset(
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+@:/="
+)
+_SLUG_CHARACTERS = _KEY_CHARACTERS - frozenset("+@:/=")
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def check_key(key: str) -> str:
+    """Return the key if it can be one.
+
+    Raises:
+        InvalidArgument: it is not 1 to 128 letters, digits and . _ - + @ : / =, or starts with
+            a dash.
+    """
+    if (
+        not isinstance(key, str)
+        or not 0 < len(key) <= KEY_LIMIT
+        or key[0] == "-"
+        or not _KEY_CHARACTERS.issuperset(key)
+    ):
+        raise InvalidArgument(
+            f"{key!r} is not a key",
+            remedy=f"a key is 1 to {KEY_LIMIT} letters, digits and . _ - + @ : / = "
+            "and does not start with a dash",
+        )
+    return key
+
+
+def state_root() -> str:
+    """Return the state directory: $PIDPROOF_STATE_DIR, else below $XDG_STATE_HOME or the home.
+
+    Raises:
+        StateError: it would be a relative path.
+    """
+    chosen = os.environ.get("PIDPROOF_STATE_DIR")
+    if not chosen:
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        chosen = f"{home}/pidproof"
+    if not chosen.startswith("/"):
+        # Two callers in two directories would mean two states, and so two servers.
+        raise StateError(
+            f"the state directory {chosen!r} is not an absolute path",
+            remedy="set PIDPROOF_STATE_DIR to an absolute path",
+            path=chosen,
+        )
+    # A trailing slash would make the kernel follow a symbolic link in the last place.
+    return chosen.rstrip("/") or "/"
+
+
+def _digest(text: str) -> str:
+    """FNV-1a, 64 bits: short names without hashlib on the fast path.  Guards nothing: the key
+    inside the record is compared."""
+    value = 0xCBF29CE484222325
+    for byte in text.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return f"{value:016x}"
+
+
+def _host_name() -> str:
+    """A name for this machine, so that a home shared between machines keeps them apart."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            with open(path, encoding="ascii") as file:
+                machine = file.read(64).strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if machine and machine != "uninitialized":
+            # machine-id(5) asks that it never be shown as it is.
+            return _digest("pidproof " + machine)
+    return _digest("pidproof host " + os.uname().nodename)
+
+
+def host_directory() -> str:
+    """Return the path of this machine's part of the state."""
+    return f"{state_root()}/{_host_name()}"
+
+
+def _raise(error: OSError, path: str, doing: str) -> NoReturn:
+    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
+        raise UnsafePath(
+            f"{path} is not what belongs there (a symbolic link, or the wrong kind of file); "
+            f"it was not followed",
+            remedy=f"look at it with `ls -ld {path}` and move it away",
+            path=path,
+            errno=error.errno,
+        ) from error
+    kind = UnsafePath if isinstance(error, PermissionError) else StateError
+    remedy = {
+        errno.ENOSPC: "free some space on that filesystem",
+        errno.EDQUOT: "free some of your disk quota",
+        errno.EROFS: "set PIDPROOF_STATE_DIR to a place that can be written",
+        errno.EACCES: "set PIDPROOF_STATE_DIR to a directory of your own",
+    }.get(error.errno or 0)
+    raise kind(
+        f"{path} cannot be {doing}: {error.strerror}",
+        remedy=remedy,
+        path=path,
+        errno=error.errno,
+    ) from error
+
+
+def _check_owner(info: os.stat_result, path: str) -> None:
+    if info.st_uid != os.geteuid():
+        raise UnsafePath(
+            f"{path} belongs to uid {info.st_uid}, not to uid {os.geteuid()}; it was not used",
+            remedy="set PIDPROOF_STATE_DIR to a directory of your own",
+            path=path,
+        )
+    if info.st_mode & 0o022:
+        raise UnsafePath(
+            f"{path} can be written by others (mode {stat.S_IMODE(info.st_mode):04o}); "
+            "it was not used",
+            remedy=f"chmod go-w {path}",
+            path=path,
+        )
+
+
+def _open_directory(path: str, *, create: bool) -> int:
+    """Open a directory that only we can write; raises FileNotFoundError unless create."""
+    try:
+        try:
+            fd = os.open(path, _DIRECTORY)
+        except FileNotFoundError:
+            if not create:
+                raise
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                pass
+            fd = os.open(path, _DIRECTORY)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        _raise(error, path, "used as the state directory")
+    try:
+        _check_owner(os.fstat(fd), path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+class KeyDirectory:
+    """The open directory of one key.  Names in it are opened relative to it, never followed."""
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+
+    @classmethod
+    def open(cls, key: str, *, create: bool = False) -> KeyDirectory | None:
+        """Open the directory of a key; None if there is none and none is to be created.
+
+        Raises:
+            InvalidArgument: malformed key.
+            StateError, UnsafePath: it cannot be used, with the reason.
+        """
+        check_key(key)
+        slug = "".join(c if c in _SLUG_CHARACTERS else "-" for c in key).lstrip(".-")[:40]
+        host = host_directory()
+        path = f"{host}/{slug or 'key'}-{_digest(key)}"
+        try:
+            return cls(path, _open_directory(path, create=False))
+        except FileNotFoundError:
+            if not create:
+                return None
+        for parent in (state_root(), host):
+            os.close(_open_directory(parent, create=True))
+        return cls(path, _open_directory(path, create=True))
+
+    def close(self) -> None:
+        """Close it; may be called again."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> KeyDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def open_file(self, name: str, flags: int) -> int:
+        """Open a regular file of ours in it; FileNotFoundError passes through."""
+        path = f"{self.path}/{name}"
+        try:
+            fd = os.open(
+                name,
+                flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY,
+                0o600,
+                dir_fd=self.fd,
+            )
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            _raise(error, path, "opened")
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
+                raise UnsafePath(
+                    f"{path} is not a plain file with one name; it was not used",
+                    remedy=f"look at it with `ls -l {path}` and move it away",
+                    path=path,
+                )
+            _check_owner(info, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return at most `limit` + 1 bytes of a file, None if there is none."""
+        try:
+            fd = self.open_file(name, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            return os.read(fd, limit + 1)
+        except OSError as error:
+            _raise(error, f"{self.path}/{name}", "read")
+        finally:
+            os.close(fd)
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Put a file in place, whole or not at all.  Call it inside the guard: one writer."""
+        temporary = f"{name}.new"
+        try:
+            # Inside the guard a leftover is a dead writer's.
+            try:
+                os.unlink(temporary, dir_fd=self.fd)
+            except FileNotFoundError:
+                pass
+            fd = self.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                if os.write(fd, content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(fd)
+            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        except StateError:
+            raise
+        except OSError as error:
+            self._discard(temporary)
+            _raise(error, f"{self.path}/{name}", "written")
+
+    def _discard(self, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            pass
+
+    def remove(self, name: str) -> None:
+        """Unlink a file; nothing to do if there is none."""
+        try:
+            self._discard(name)
+        except OSError as error:
+            _raise(error, f"{self.path}/{name}", "removed")
+
+
+def list_directories() -> Iterator[KeyDirectory]:
+    """Open the directory of each key of this machine, one after the other, sorted."""
+    host = host_directory()
+    try:
+        fd = _open_directory(host, create=False)
+    except FileNotFoundError:
+        return
+    try:
+        names = sorted(os.listdir(fd))
+    finally:
+        os.close(fd)
+    for name in names:
+        path = f"{host}/{name}"
+        try:
+            directory = KeyDirectory(path, _open_directory(path, create=False))
+        except FileNotFoundError:
+            continue
+        with directory:
+            yield directory
