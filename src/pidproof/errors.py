@@ -34,8 +34,7 @@ __all__ = [
 
 def _rebuild(kind: type[Error], message: str, attributes: dict[str, Any]) -> Error:
     error = kind.__new__(kind, message)
-    Error.__init__(error, message)
-    error.__dict__.update(attributes)
+    Error.__init__(error, message, **attributes)
     return error
 
 
@@ -51,13 +50,17 @@ class Error(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
-        self.__dict__.update(facts)
+        for name, fact in facts.items():
+            setattr(self, name, fact)  # not into __dict__: an OSError keeps its errno elsewhere
 
     def __str__(self) -> str:
         return self.message
 
     def __reduce__(self) -> tuple[Callable[..., Error], tuple[object, ...]]:
-        return _rebuild, (type(self), self.message, self.__dict__)
+        facts = {name: fact for name, fact in self.__dict__.items() if name != "message"}
+        if isinstance(self, OSError):
+            facts["errno"] = self.errno
+        return _rebuild, (type(self), self.message, facts)
 
 
 class InvalidArgument(Error, ValueError):
