@@ -82,7 +82,7 @@ class ProcessIdentity:
     @classmethod
     def _parse_pidfd_id(cls, text: str) -> ProcessIdentity:
         pid, _, inode = text.partition(":")
-        digits = pid.isascii() and pid.isdigit() and inode.isascii() and inode.isdigit()
+        digits = text.isascii() and pid.isdigit() and inode.isdigit() and len(text) < 32
         if not digits or not 0 < int(pid) < 2**31 or not 0 < int(inode) < 2**64:
             raise InvalidToken(
                 f"{text!r} is not a process token",
