@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import NoReturn
 
-__all__ = ["KeyDirectory", "check_key", "host_directory", "list_directories", "state_root"]
+__all__ = [
+    "KeyDirectory",
+    "check_key",
+    "host_directory",
+    "list_directories",
+    "raise_state_error",
+    "state_root",
+]
 
 KEY_LIMIT = 128
 _KEY_CHARACTERS = frozenset(
@@ -98,7 +105,8 @@ def host_directory() -> str:
     return f"{state_root()}/{_host_name()}"
 
 
-def _raise(error: OSError, path: str, doing: str) -> NoReturn:
+def raise_state_error(error: OSError, path: str, doing: str) -> NoReturn:
+    """Raise what the system said of a path of ours as a typed error with a remedy."""
     if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
         raise UnsafePath(
             f"{path} is not what belongs there (a symbolic link, or the wrong kind of file); "
@@ -155,7 +163,7 @@ def _open_directory(path: str, *, create: bool) -> int:
     except FileNotFoundError:
         raise
     except OSError as error:
-        _raise(error, path, "used as the state directory")
+        raise_state_error(error, path, "used as the state directory")
     try:
         _check_owner(os.fstat(fd), path)
     except BaseException:
@@ -220,7 +228,7 @@ class KeyDirectory:
         except FileNotFoundError:
             raise
         except OSError as error:
-            _raise(error, path, "opened")
+            raise_state_error(error, path, "opened")
         try:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
@@ -244,7 +252,7 @@ class KeyDirectory:
         try:
             return os.read(fd, limit + 1)
         except OSError as error:
-            _raise(error, f"{self.path}/{name}", "read")
+            raise_state_error(error, f"{self.path}/{name}", "read")
         finally:
             os.close(fd)
 
@@ -268,7 +276,7 @@ class KeyDirectory:
             raise
         except OSError as error:
             self._discard(temporary)
-            _raise(error, f"{self.path}/{name}", "written")
+            raise_state_error(error, f"{self.path}/{name}", "written")
 
     def _discard(self, name: str) -> None:
         try:
@@ -281,7 +289,7 @@ class KeyDirectory:
         try:
             self._discard(name)
         except OSError as error:
-            _raise(error, f"{self.path}/{name}", "removed")
+            raise_state_error(error, f"{self.path}/{name}", "removed")
 
 
 def list_directories() -> Iterator[KeyDirectory]:

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""The record of a key: which server is it, how was it started, how is it probed."""
+
+from __future__ import annotations
+
+import json
+
+from pidproof.errors import Error, InvalidToken, RecordError
+from pidproof.process.identity import ProcessIdentity
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pidproof.server.paths import KeyDirectory
+
+__all__ = ["NAME", "SCHEMA", "BrokenRecord", "Record", "read", "write"]
+
+NAME = "record.json"
+SCHEMA = 1
+LIMIT = 64 * 1024
+
+STARTING = "starting"
+RUNNING = "running"
+FAILED = "failed"
+
+
+class BrokenRecord(Error):
+    """The record does not parse: torn by a power cut, or edited.  Internal; never shown as it is."""
+
+
+class Record:
+    """A record as plain data.  Fields that this version does not know are kept.
+
+    state: starting (recorded before it could run), running, or failed (ended before it was ready).
+    managed: auto, or manual for one that `ensure` must never end.
+    nonce: of this start; its process carries it as PIDPROOF_NONCE.
+    started: `time.monotonic()` of the start, meaningful within the boot of the identity.
+    """
+
+    __slots__ = ("data", "identity")
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+        token = data.get("identity")
+        self.identity = ProcessIdentity.parse(token) if token else None
+
+    def with_(self, **changes: object) -> Record:
+        """Return a copy with some fields changed."""
+        return Record({**self.data, **changes})
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a field that may be absent."""
+        return self.data.get(name, default)
+
+    @property
+    def key(self) -> str:
+        return str(self.data["key"])
+
+    @property
+    def nonce(self) -> str:
+        return str(self.data["nonce"])
+
+    @property
+    def state(self) -> str:
+        return str(self.data["state"])
+
+    @property
+    def managed(self) -> str:
+        return str(self.data["managed"])
+
+    @property
+    def command(self) -> list[str]:
+        return list(self.data["command"])
+
+    @property
+    def version(self) -> str | None:
+        return self.data.get("version")
+
+    @property
+    def port(self) -> int | None:
+        return self.data.get("port")
+
+    @property
+    def url(self) -> str | None:
+        return self.data.get("url")
+
+    def is_same_start(self, other: Record | None) -> bool:
+        """Say whether both tell of one start."""
+        return other is not None and self.nonce == other.nonce
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "key": (str,),
+    "nonce": (str,),
+    "state": (str,),
+    "managed": (str,),
+    "command": (list,),
+    "identity": (str, type(None)),
+    "version": (str, type(None)),
+    "port": (int, type(None)),
+    "url": (str, type(None)),
+    "probe": (dict, type(None)),
+    "env": (dict, type(None)),
+    "cwd": (str, type(None)),
+    "log_offset": (int, type(None)),
+    "started": (int, float, type(None)),
+}
+_REQUIRED = ("key", "nonce", "state", "managed", "command")
+
+
+def _parse(raw: bytes, key: str, path: str) -> Record:
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise BrokenRecord(f"{path} does not parse: {error}") from error
+    if not isinstance(data, dict):
+        raise BrokenRecord(f"{path} holds no object")
+    schema = data.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise RecordError(
+            f"{path} was written by a later version (schema {schema}, this one reads {SCHEMA}); "
+            "it was not touched",
+            remedy="use that version of pidproof, or another PIDPROOF_STATE_DIR",
+            path=path,
+        )
+    if schema != SCHEMA:
+        raise BrokenRecord(f"{path} has no schema")
+    for name, types in _TYPES.items():
+        if name in _REQUIRED and name not in data:
+            raise BrokenRecord(f"{path} has no {name}")
+        if name in data and (not isinstance(data[name], types) or data[name] is True):
+            raise BrokenRecord(f"{path}: {name} is {data[name]!r}")
+    if not all(isinstance(word, str) for word in data["command"]):
+        raise BrokenRecord(f"{path}: command is {data['command']!r}")
+    if data["key"] != key:
+        raise RecordError(
+            f"{path} belongs to the key {data['key']!r}, not to {key!r}; it was not touched",
+            remedy="move that directory away, or use another key",
+            path=path,
+        )
+    try:
+        return Record(data)
+    except InvalidToken as error:
+        raise BrokenRecord(f"{path}: {error}") from error
+
+
+def read(directory: KeyDirectory, key: str | None) -> Record | None:
+    """Return the record of a key, None if there is none.
+
+    key None: of whatever key it tells.
+
+    Raises:
+        BrokenRecord: it does not parse.
+        RecordError: it is of a later version or of another key.
+        StateError: it cannot be read.
+    """
+    raw = directory.read(NAME, LIMIT)
+    if raw is None:
+        return None
+    path = f"{directory.path}/{NAME}"
+    if len(raw) > LIMIT:
+        raise BrokenRecord(f"{path} is longer than {LIMIT} bytes")
+    if key is None:
+        try:
+            key = json.loads(raw)["key"]
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise BrokenRecord(f"{path} does not parse: {error}") from error
+    return _parse(raw, key, path)
+
+
+def write(directory: KeyDirectory, record: Record) -> None:
+    """Put the record in place, whole or not at all.  Call it inside the guard.
+
+    No fsync: after a power cut the boot id makes any record void.
+    """
+    data = {"schema": SCHEMA, **record.data}
+    directory.replace(NAME, json.dumps(data, indent=1).encode() + b"\n")
