@@ -17,6 +17,7 @@ OF_SYSTEM = {
         "procfs_linux.c",
         "process_linux.c",
         "scan_linux.c",
+        "listener_linux.c",
         "event_linux.c",
         "forking_linux.c",
     ],

@@ -147,6 +147,24 @@ int pp_process_scan(const struct pp_host *host, uint32_t uid, const char *argume
                     size_t arguments_size, const char *variables, size_t variables_size,
                     int32_t *ret_pids, size_t capacity, size_t *ret_count);
 
+struct pp_listener {
+    int32_t pid;                /* 0: no process that we may look into holds it */
+    int32_t fd;                 /* the number it has there */
+    uint32_t uid;               /* owner of the socket */
+    uint64_t inode;
+};
+
+/* Who listens on a TCP port of 127.0.0.1?  Returns 0: nobody; 1: a process of the session (0: of
+ * none); 2: another.  By number, so only of use for a session whose leader is known otherwise.
+ *   -EXDEV   /proc shows another pid namespace
+ *   -ENOBUFS more sockets on one port than anyone needs
+ *   -EACCES, -EMFILE, -ENFILE, -ENOMEM */
+int pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
+                     struct pp_listener *ret_listener);
+
+/* Does the process still hold that socket under that number?  1 or 0. */
+int pp_listener_check(const struct pp_host *host, int32_t pid, int32_t fd, uint64_t inode);
+
 /* The identity as one line without newline: pidproof:1:<pid>:<start>:<boot>:<pidns>:<unique>.
  *   -ENOBUFS  size is below PP_TOKEN_SIZE */
 int pp_token_format(const struct pp_identity *identity, char *ret_token, size_t size);

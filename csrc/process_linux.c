@@ -22,7 +22,7 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
-#define EXEC_TIME 500000000LL           /* how long the second half of an exec may take */
+#define EXEC_TIME 500000000LL /* how long the second half of an exec may take */
 #define SIGNAL_PROCESS_GROUP (1U << 2) /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
 
 static int
@@ -334,6 +334,7 @@ pp_process_signal(const struct pp_host *host, const struct pp_identity *identity
                   int32_t signal_number, int scope)
 {
     int32_t reason;
+    int r;
 
     if (identity->pid <= 1)
         return -EPERM;
@@ -349,9 +350,13 @@ pp_process_signal(const struct pp_host *host, const struct pp_identity *identity
     }
     if (scope == PP_SCOPE_GROUP)
         return signal_group(identity, fd, signal_number);
-    if (fd >= 0)
-        return nerrno((int) syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0));
-    return nerrno(kill(identity->pid, signal_number));
+    if (fd < 0)
+        return nerrno(kill(identity->pid, signal_number));
+    /* To a zombie the kernel would report success. */
+    r = pidfd_has_exited(fd);
+    if (r)
+        return r < 0 ? r : -ESRCH;
+    return nerrno((int) syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0));
 }
 
 /* Is this a program, rather than a kernel thread?  -ESRCH: nothing is shown under the pid. */

@@ -274,6 +274,23 @@ def scan(arguments: Iterable[bytes], variables: Iterable[bytes], uid: int | None
         return ffi.unpack(pids, count[0])
 
 
+def find_listener(port: int, session_id: int) -> tuple[bool, int, int, int, int] | None:
+    """Return who listens on a TCP port of 127.0.0.1, None if nobody.
+
+    Whether it is of the session, pid (0: not to be seen), descriptor, uid, inode.
+    """
+    found = ffi.new("struct pp_listener *")
+    result = lib.pp_listener_find(_host_struct(), port, session_id, found)
+    if not _check(result, f"listener of port {port}"):
+        return None
+    return result == 1, found.pid, found.fd, found.uid, found.inode
+
+
+def check_listener(pid: int, fd: int, inode: int) -> bool:
+    """Say whether the process holds that socket under that number."""
+    return bool(lib.pp_listener_check(_host_struct(), pid, fd, inode))
+
+
 # ------------------------------------------------------------------------------------------ lock
 
 

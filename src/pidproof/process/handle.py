@@ -24,6 +24,7 @@ __all__ = ["ProcessHandle"]
 
 # How long a process may take to die after SIGKILL: only an uninterruptible call delays it.
 KILL_TIMEOUT = 5.0
+_POLL_LIMIT = 2**31 - 1  # milliseconds; poll(2) takes an int
 
 _LIVENESS = {
     _native.ALIVE: Liveness.ALIVE,
@@ -40,10 +41,11 @@ class ProcessHandle:
     a window of microseconds remains; `wait` looks at growing intervals of up to 50 ms.
     """
 
-    __slots__ = ("_fd", "_identity")
+    __slots__ = ("_closed", "_fd", "_identity")
 
     def __init__(self, identity: ProcessIdentity) -> None:
         self._fd = -1
+        self._closed = False
         self._identity = identity
         liveness, reason, self._fd = identity._native.open()
         if liveness == _native.GONE:
@@ -72,7 +74,8 @@ class ProcessHandle:
         return self._fd
 
     def close(self) -> None:
-        """Let go of the process; may be called again."""
+        """Let go of the process; may be called again, and nothing else may be after it."""
+        self._closed = True
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -96,6 +99,7 @@ class ProcessHandle:
 
     def liveness(self) -> Liveness:
         """Say whether the process runs still.  A zombie does not."""
+        self._refuse_if_closed()
         return _LIVENESS[self._identity._native.poll(self._fd)[0]]
 
     def signal(self, number: int, *, group: bool = False) -> None:
@@ -106,12 +110,18 @@ class ProcessHandle:
             Refused: it is pid 1, this process or one of its ancestors, or not ours to signal.
             InvalidArgument: there is no such signal.
         """
+        self._refuse_if_closed()
         self._refuse_our_own()
         scope = _native.SCOPE_GROUP if group else _native.SCOPE_PROCESS
         try:
             self._identity._native.signal(self._fd, number, scope)
         except OSError as error:
             self._raise(error, number)
+
+    def _refuse_if_closed(self) -> None:
+        # Without a descriptor it would go on by number, as on a kernel that has no pidfds.
+        if self._closed:
+            raise ValueError("the process handle is closed")
 
     def _refuse_our_own(self) -> None:
         pid = self.pid
@@ -137,11 +147,9 @@ class ProcessHandle:
             IdentityUnknown: it can no longer be told whether it runs.
         """
         deadline = time.monotonic() + timeout
+        self._refuse_if_closed()
         if self._fd >= 0:
-            poller = select.poll()
-            poller.register(self._fd, select.POLLIN)
-            # Rounded up: a wait that ends early would be taken for a process that stays.
-            return bool(poller.poll(max(0, int(timeout * 1000 + 0.999))))
+            return self._wait_on_descriptor(deadline)
         pause = 0.001
         while (answer := self.liveness()) is Liveness.ALIVE:
             left = deadline - time.monotonic()
@@ -154,6 +162,17 @@ class ProcessHandle:
                 f"whether process {self.pid} runs can no longer be told", pid=self.pid
             )
         return True
+
+    def _wait_on_descriptor(self, deadline: float) -> bool:
+        poller = select.poll()
+        poller.register(self._fd, select.POLLIN)
+        while True:
+            left = max(deadline - time.monotonic(), 0)
+            # Rounded up: a wait that ends early would be taken for a process that stays.
+            if poller.poll(int(min(left * 1000 + 0.999, _POLL_LIMIT))):
+                return True
+            if time.monotonic() >= deadline:
+                return False
 
     def terminate(self, grace: float) -> Literal["gone", "terminated", "killed"]:
         """SIGTERM, wait `grace` seconds, then SIGKILL; return what it took.

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT
+ * Whose socket listens on a port: /proc/net/tcp names its inode (proc_net(5)), and the process
+ * that holds it shows a descriptor with that inode. */
+#include "pp.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "procfs_linux.h"
+#include "util.h"
+
+#define SOCKETS 16 /* of one port: one for each family, more only with SO_REUSEPORT */
+
+struct sockets {
+    uint64_t inodes[SOCKETS];
+    uint32_t uid;
+    size_t count;
+};
+
+static void
+close_file(FILE **file)
+{
+    if (*file)
+        (void) fclose(*file);
+}
+
+static void
+close_directory(DIR **directory)
+{
+    if (*directory)
+        (void) closedir(*directory);
+}
+
+#define CLEANUP_FILE __attribute__((cleanup(close_file)))
+#define CLEANUP_DIRECTORY __attribute__((cleanup(close_directory)))
+
+/* Would a connection to 127.0.0.1 reach a socket bound to this address?  The kernel prints each
+ * 32-bit word in host order. */
+static int
+takes_loopback(const char *address, size_t length)
+{
+    static const char any[] = "00000000000000000000000000000000";
+    static const char mapped[] = "0000000000000000FFFF0000";
+
+    if (length == 32 && memcmp(address, mapped, 24) == 0) {
+        address += 24;
+        length = 8;
+    }
+    return memcmp(address, any, length) == 0 ||
+           (length == 8 && memcmp(address, "0100007F", 8) == 0);
+}
+
+static int
+collect(const char *path, int32_t port, struct sockets *sockets)
+{
+    CLEANUP_FILE FILE *file = fopen(path, "re");
+    char line[512];
+
+    if (!file)
+        return errno == ENOENT ? 0 : -errno; /* a kernel without IPv6 */
+    while (fgets(line, sizeof(line), file)) {
+        char address[33];
+        unsigned found_port, state, uid;
+        uint64_t inode;
+
+        if (sscanf(line, " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64,
+                   address, &found_port, &state, &uid, &inode) != 5)
+            continue;
+        if (state != 0x0A /* TCP_LISTEN */ || found_port != (unsigned) port || !inode ||
+            !takes_loopback(address, strlen(address)))
+            continue;
+        if (sockets->count == SOCKETS)
+            return -ENOBUFS;
+        sockets->uid = uid;
+        sockets->inodes[sockets->count++] = inode;
+    }
+    return 0;
+}
+
+/* The inode that /proc/<pid>/fd/<name> is a socket of, or 0. */
+static uint64_t
+socket_inode(int32_t pid, const char *name)
+{
+    char path[64], target[64];
+    ssize_t length;
+    uint64_t inode;
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", pid, name);
+    length = readlink(path, target, sizeof(target));
+    if (length < 10 || (size_t) length == sizeof(target) || memcmp(target, "socket:[", 8) != 0 ||
+        parse_u64(target + 8, target + length - 1, &inode) < 0)
+        return 0;
+    return inode;
+}
+
+/* Does the process hold one of the sockets?  1 and *ret_listener, or 0. */
+static int
+holds(int32_t pid, const struct sockets *sockets, struct pp_listener *ret_listener)
+{
+    CLEANUP_DIRECTORY DIR *directory = NULL;
+    char path[32];
+    struct dirent *entry;
+
+    (void) snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+    directory = opendir(path);
+    if (!directory)
+        return 0;
+    while ((entry = readdir(directory))) {
+        uint64_t fd, inode = socket_inode(pid, entry->d_name);
+
+        for (size_t i = 0; inode && i < sockets->count; i++) {
+            if (sockets->inodes[i] != inode)
+                continue;
+            if (parse_u64(entry->d_name, entry->d_name + strlen(entry->d_name), &fd) < 0)
+                continue;
+            *ret_listener = (struct pp_listener) {
+                .pid = pid, .fd = (int32_t) fd, .uid = sockets->uid, .inode = inode};
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int
+pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
+                 struct pp_listener *ret_listener)
+{
+    CLEANUP_DIRECTORY DIR *proc = NULL;
+    struct pp_listener listener = {.fd = -1};
+    struct sockets sockets = {0};
+    struct dirent *entry;
+    int r, found = 2;
+
+    if (!(host->features & PP_HAS_PROC))
+        return -EXDEV;
+    r = collect("/proc/self/net/tcp", port, &sockets);
+    if (r == 0)
+        r = collect("/proc/self/net/tcp6", port, &sockets);
+    if (r < 0)
+        return r;
+    if (!sockets.count)
+        return 0;
+    listener.uid = sockets.uid;
+    /* Mostly it is the server itself. */
+    if (session_id > 0 && holds(session_id, &sockets, ret_listener))
+        return 1;
+
+    proc = opendir("/proc");
+    if (!proc)
+        return -errno;
+    while (found == 2 && (entry = readdir(proc))) {
+        struct procfs_stat stat;
+        struct pp_listener holder;
+        uint64_t pid;
+
+        if (parse_u64(entry->d_name, entry->d_name + strlen(entry->d_name), &pid) < 0 ||
+            pid == 0 || pid > INT32_MAX || !holds((int32_t) pid, &sockets, &holder))
+            continue;
+        listener = holder;
+        if (session_id > 0 && procfs_stat((int32_t) pid, &stat) == 0 &&
+            stat.session_id == session_id)
+            found = 1;
+    }
+    *ret_listener = listener;
+    return found;
+}
+
+int
+pp_listener_check(const struct pp_host *host, int32_t pid, int32_t fd, uint64_t inode)
+{
+    char name[16];
+
+    if (!(host->features & PP_HAS_PROC) || pid <= 0 || fd < 0)
+        return 0;
+    (void) snprintf(name, sizeof(name), "%d", fd);
+    return inode && socket_inode(pid, name) == inode;
+}

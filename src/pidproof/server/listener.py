@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""Whose port it is: an answer on a port proves nothing until the socket is shown to be ours."""
+
+from __future__ import annotations
+
+import os
+
+from pidproof import _native
+from pidproof.errors import Error
+from pidproof.process.identity import identify
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pidproof.process.identity import ProcessIdentity
+
+__all__ = ["describe_owner", "is_proven", "owner_of", "prove"]
+
+
+def is_proven(listener: dict[str, Any] | None) -> bool:
+    """Say whether the socket that was proven to be the server's once still is: one readlink."""
+    if not listener:
+        return False
+    return _native.check_listener(listener["pid"], listener["fd"], listener["inode"])
+
+
+def prove(port: int, identity: ProcessIdentity, nonce: str) -> dict[str, Any] | str:
+    """Return the listening socket if it is the server's, else what is there instead, in words.
+
+    The server's is one held by a process of its session, or by one that carries its nonce in its
+    environment.  A socket of this user whose holder is not to be seen (a server that made itself
+    undumpable) counts as the server's and is looked for again each time.
+    """
+    try:
+        found = _native.find_listener(port, identity.pid)
+    except OSError as error:
+        return f"whose port {port} is cannot be told: {error.strerror}"
+    if found is None:
+        return f"nobody listens on port {port}"
+    ours, pid, fd, uid, inode = found
+    if ours or (pid and _carries(pid, nonce)) or (not pid and uid == os.geteuid()):
+        return {"pid": pid, "fd": fd, "inode": inode}
+    return f"port {port} belongs to {_describe(pid, uid)}"
+
+
+def _carries(pid: int, nonce: str) -> bool:
+    try:
+        return identify(pid).environ().get(b"PIDPROOF_NONCE") == nonce.encode()
+    except (Error, OSError):
+        return False
+
+
+def owner_of(port: int) -> str | None:
+    """Return in words who listens on a port, None if nobody does."""
+    try:
+        found = _native.find_listener(port, 0)
+    except OSError as error:
+        return f"a process that cannot be named ({error.strerror})"
+    return _describe(found[1], found[3]) if found else None
+
+
+def _describe(pid: int, uid: int) -> str:
+    return describe_owner(pid) if pid else f"a process of uid {uid}"
+
+
+def describe_owner(pid: int) -> str:
+    """Return pid and command of whatever process has the pid, for a message."""
+    try:
+        command = b" ".join(identify(pid).argv()).decode(errors="replace")[:120]
+    except (Error, OSError):
+        return f"process {pid}"
+    return f"process {pid} ({command})"

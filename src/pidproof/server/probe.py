@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: MIT
+"""Probes: one bounded question to a server, with an answer that is never an exception."""
+
+from __future__ import annotations
+
+import enum
+import os
+
+from pidproof.errors import InvalidArgument
+from pidproof.frozen import Frozen
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    from pidproof.server.paths import KeyDirectory
+
+__all__ = [
+    "Exec",
+    "Health",
+    "Http",
+    "LogLine",
+    "Outcome",
+    "Probe",
+    "Target",
+    "Tcp",
+    "Unix",
+    "from_json",
+]
+
+LOG_LIMIT = 16 << 20
+
+
+class Health(enum.Enum):
+    """What a probe found."""
+
+    READY = "ready"
+    """It serves."""
+    BUSY = "busy"
+    """It answered that it cannot serve yet or just now."""
+    FAILED = "failed"
+    """It did not answer, or answered wrongly."""
+    UNKNOWN = "unknown"
+    """We were not allowed, or not able, to ask."""
+
+
+class Outcome(Frozen):
+    """The answer of a probe: a health, and in words what was seen."""
+
+    __slots__ = ("detail", "health")
+    health: Health
+    detail: str
+
+
+class Target(Frozen):
+    """What a probe may need to know of the server it asks."""
+
+    __slots__ = ("directory", "env", "log_offset", "pid", "port", "token")
+    directory: KeyDirectory
+    pid: int
+    port: int | None
+    token: str
+    log_offset: int
+    env: Mapping[str, str]
+
+
+class Probe:
+    """Base of the probes.  `needs_port`: it makes no sense without a port."""
+
+    __slots__ = ()
+    kind = ""
+    needs_port = False
+
+    def check(self, target: Target, timeout: float) -> Outcome:
+        """Ask once, for at most `timeout` seconds."""
+        try:
+            return self._ask(target, timeout)
+        except PermissionError as error:
+            # A sandbox that may not connect has learned nothing about the server.
+            return Outcome(health=Health.UNKNOWN, detail=f"not allowed to ask: {error}")
+        except TimeoutError:
+            return Outcome(health=Health.FAILED, detail=f"no answer within {timeout:g} s")
+        except (OSError, ValueError) as error:
+            return Outcome(health=Health.FAILED, detail=str(error))
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        raise TypeError(f"{type(self).__name__} does not say how to ask")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the probe as plain data, for the record."""
+        raise TypeError(f"{type(self).__name__} does not say how it is recorded")
+
+
+def _ready(detail: str) -> Outcome:
+    return Outcome(health=Health.READY, detail=detail)
+
+
+class Http(Probe):
+    """GET a path on 127.0.0.1: ready for a status from 200 to 399, busy for 429 and 503.
+
+    Args:
+        path: begins with a slash.
+        status: the one status that counts as ready, instead of 200 to 399.
+        headers: sent along; `{token}` in a value becomes the server's token.
+    """
+
+    __slots__ = ("headers", "path", "status")
+    kind = "http"
+    needs_port = True
+
+    def __init__(
+        self,
+        path: str = "/",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        if not path.startswith("/") or not path.isascii() or not path.isprintable() or " " in path:
+            raise InvalidArgument(
+                f"{path!r} is not an HTTP path",
+                remedy="give a path that begins with a slash, percent-encoded, such as --http /",
+            )
+        for name, value in (headers or {}).items():
+            if not name or not name.isascii() or not (name + value).isprintable() or ":" in name:
+                raise InvalidArgument(f"{name!r}: {value!r} is not an HTTP header")
+        self.path = path
+        self.status = status
+        self.headers = dict(headers or {})
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        from pidproof.server.http_get import status_of
+
+        assert target.port is not None
+        headers = {
+            name: value.replace("{token}", target.token) for name, value in self.headers.items()
+        }
+        code = status_of(
+            "127.0.0.1", target.port, self.path, headers=headers, timeout=timeout
+        )
+        detail = f"GET {self.path} on port {target.port} answered {code}"
+        if code == self.status or (self.status is None and 200 <= code < 400):
+            return _ready(detail)
+        busy = code in {429, 503}
+        return Outcome(health=Health.BUSY if busy else Health.FAILED, detail=detail)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "path": self.path,
+            "status": self.status,
+            "headers": self.headers,
+        }
+
+
+class Tcp(Probe):
+    """Connect to the port on 127.0.0.1: ready once it accepts."""
+
+    __slots__ = ()
+    kind = "tcp"
+    needs_port = True
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        import socket
+
+        assert target.port is not None
+        socket.create_connection(("127.0.0.1", target.port), timeout=timeout).close()
+        return _ready(f"port {target.port} accepts connections")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+class Unix(Probe):
+    """Connect to a Unix socket: ready once it accepts and its peer is of this user."""
+
+    __slots__ = ("path",)
+    kind = "unix"
+
+    def __init__(self, path: str) -> None:
+        # sun_path of unix(7) has 108 bytes, its NUL included.
+        if not path or len(os.fsencode(path)) > 107 or "\0" in path:
+            raise InvalidArgument(
+                f"{path!r} is not the path of a Unix socket",
+                remedy="the path of a Unix socket has 1 to 107 bytes",
+            )
+        self.path = os.path.abspath(path)
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        import socket
+        import struct
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(timeout)
+            connection.connect(self.path)
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid, uid, _ = struct.unpack("iii", raw)
+        if uid != os.geteuid():
+            return Outcome(
+                health=Health.FAILED,
+                detail=f"{self.path} is served by process {pid} of uid {uid}",
+            )
+        return _ready(f"{self.path} accepts connections")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "path": self.path}
+
+
+class Exec(Probe):
+    """Run a command with the server's variables: ready if it exits with 0."""
+
+    __slots__ = ("command",)
+    kind = "exec"
+
+    def __init__(self, command: Sequence[str]) -> None:
+        if isinstance(command, str) or not command or not command[0]:
+            raise InvalidArgument("an exec probe needs a command, as a sequence of words")
+        self.command = list(command)
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        import signal
+        import subprocess
+
+        words = [
+            word.replace("{port}", str(target.port or "")).replace("{token}", target.token)
+            for word in self.command
+        ]
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **target.env},
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+        finally:
+            if process.returncode is None:
+                # Not reaped yet, so the number of its group cannot be another's.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if code == 0:
+            return _ready(f"{words[0]} exited with 0")
+        return Outcome(health=Health.FAILED, detail=f"{words[0]} exited with {code}")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "command": self.command}
+
+
+class LogLine(Probe):
+    """Search the log of this start: ready once a line matches the regular expression."""
+
+    __slots__ = ("regex",)
+    kind = "log-line"
+
+    def __init__(self, regex: str) -> None:
+        import re
+
+        try:
+            re.compile(regex)
+        except re.error as error:
+            raise InvalidArgument(
+                f"{regex!r} is not a regular expression: {error}"
+            ) from error
+        self.regex = regex
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        import re
+
+        from pidproof.server.log import read_log
+
+        text = read_log(target.directory, target.log_offset, LOG_LIMIT)
+        lines = text.decode(errors="replace").splitlines()
+        for line in lines:
+            if re.search(self.regex, line):
+                return _ready(f"the log says {line.strip()[:200]!r}")
+        return Outcome(
+            health=Health.BUSY, detail=f"none of {len(lines)} log lines matches {self.regex!r}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "regex": self.regex}
+
+
+class Call(Probe):
+    """Ask a callable: ready if it returns something true; an exception is a failure."""
+
+    __slots__ = ("function",)
+    kind = "callable"
+
+    def __init__(self, function: Callable[[Target], object]) -> None:
+        self.function = function
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        try:
+            answer = self.function(target)
+        except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
+            detail = f"the probe raised {type(error).__name__}: {error}"
+            return Outcome(health=Health.FAILED, detail=detail)
+        if answer:
+            return _ready("the probe said yes")
+        return Outcome(health=Health.BUSY, detail="the probe said no")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+class _Elsewhere(Probe):
+    """Stands for a callable of another program: it cannot be asked here."""
+
+    __slots__ = ()
+    kind = "callable"
+
+    def _ask(self, target: Target, timeout: float) -> Outcome:
+        detail = "it is probed by a function of the program that started it"
+        return Outcome(health=Health.UNKNOWN, detail=detail)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+def from_json(data: Mapping[str, Any] | None) -> Probe | None:
+    """Read what `to_json` gave; None for none.
+
+    Raises:
+        InvalidArgument: it is something else, perhaps of a later version.
+    """
+    if data is None:
+        return None
+    try:
+        match data["kind"]:
+            case "http":
+                return Http(data["path"], status=data["status"], headers=data["headers"])
+            case "tcp":
+                return Tcp()
+            case "unix":
+                return Unix(data["path"])
+            case "exec":
+                return Exec(data["command"])
+            case "log-line":
+                return LogLine(data["regex"])
+            case "callable":
+                return _Elsewhere()
+    except (LookupError, TypeError, AttributeError) as error:
+        raise InvalidArgument(f"{data!r} is not a probe") from error
+    raise InvalidArgument(f"{data!r} is not a probe that this version knows")
