@@ -88,26 +88,14 @@ has_all(const struct text *text, const char *wanted, size_t size)
     return 1;
 }
 
-/* /proc/<pid> belongs to the effective user, or to root where the process is not dumpable: then
- * *ret_doubtful is set, and its status has to tell. */
+/* /proc/<pid> belongs to the effective user; what is not dumpable shows root as the owner of the
+ * entries below it only (task_dump_owner in fs/proc/base.c). */
 static int
-may_be_owned_by(int proc_fd, const char *name, uint32_t uid, int *ret_doubtful)
+is_owned_by(int proc_fd, const char *name, uint32_t uid)
 {
     struct stat st;
 
-    if (fstatat(proc_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return 0;
-    *ret_doubtful = st.st_uid == 0;
-    return st.st_uid == uid || st.st_uid == 0;
-}
-
-static int
-is_owned_by(int32_t pid, uint32_t uid)
-{
-    uint32_t real;
-    int32_t thread_group;
-
-    return procfs_owner(pid, &real, &thread_group) == 0 && real == uid;
+    return fstatat(proc_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid == uid;
 }
 
 int
@@ -137,7 +125,6 @@ pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
     for (;;) {
         struct dirent *entry;
         uint64_t pid;
-        int doubtful = 0;
 
         errno = 0;
         entry = readdir(proc);
@@ -148,10 +135,7 @@ pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
         if (parse_u64(entry->d_name, entry->d_name + strlen(entry->d_name), &pid) < 0 ||
             pid == 0 || pid > INT32_MAX)
             continue;
-        if (uid != UINT32_MAX && !may_be_owned_by(dirfd(proc), entry->d_name, uid, &doubtful))
-            continue;
-        /* Asked first where most would fail it, last where root's own are most. */
-        if (doubtful && uid != 0 && !is_owned_by((int32_t) pid, uid))
+        if (uid != UINT32_MAX && !is_owned_by(dirfd(proc), entry->d_name, uid))
             continue;
         if (arguments_size) {
             r = read_text((int32_t) pid, "cmdline", &text);
@@ -167,8 +151,6 @@ pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
             if (!has_all(&text, variables, variables_size))
                 continue;
         }
-        if (doubtful && uid == 0 && !is_owned_by((int32_t) pid, uid))
-            continue;
         if (count == capacity)
             return -ENOBUFS;
         ret_pids[count++] = (int32_t) pid;

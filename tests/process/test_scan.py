@@ -150,7 +150,7 @@ def test_find_lists_only_processes_of_this_user(spawn: Spawn, word: str) -> None
 def test_root_finds_no_process_that_another_user_merely_protects(
     spawn: Spawn, word: str
 ) -> None:
-    """One that gave up its rights is not dumpable; the kernel then shows it as root's own."""
+    """What is not dumpable has entries in /proc that belong to root, all but the first."""
     code = """
         import ctypes, os, sys
         os.setgid(65534)
@@ -161,9 +161,10 @@ def test_root_finds_no_process_that_another_user_merely_protects(
     """
     child = spawn(python(code, word))
     read_line(child)
-    assert os.stat(f"/proc/{child.pid}").st_uid == 0
+    assert os.stat(f"/proc/{child.pid}/status").st_uid == 0
     assert identify(child.pid).uid == NOBODY
     assert pids(ArgvPattern(..., word)) == []
+    assert _native.scan([word.encode()], [], NOBODY) == [child.pid]
 
 
 @NEEDS_NOBODY
