@@ -269,22 +269,40 @@ write_line(int fd, const struct pp_host *host, const struct pp_identity *self,
     return written == length ? 0 : -ENOSPC;
 }
 
-/* O_EXCL create, life flock, content; on failure nothing stays. */
+/* O_EXCL create and life flock.  Whoever waits may open the file the moment that it exists, and
+ * hold its life flock for as long as he takes to wake up: he is left behind with that inode. */
+static int
+create_flocked(int directory_fd)
+{
+    int r = -EAGAIN;
+
+    for (int tries = 0; tries < 100 && r == -EAGAIN; tries++) {
+        CLEANUP_CLOSE int fd =
+            nerrno(openat(directory_fd, LOCK_NAME,
+                          O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+
+        if (fd < 0)
+            return fd;
+        r = nerrno(flock(fd, LOCK_EX | LOCK_NB));
+        if (r == 0)
+            return take_fd(&fd);
+        (void) unlinkat(directory_fd, LOCK_NAME, 0);
+    }
+    return r;
+}
+
+/* The lock file with its content; on failure nothing stays. */
 static int
 create(const struct pp_host *host, const struct pp_identity *self, int directory_fd,
        const char *purpose, int64_t hold, struct pp_lock *lock)
 {
-    CLEANUP_CLOSE int fd =
-        nerrno(openat(directory_fd, LOCK_NAME,
-                      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    CLEANUP_CLOSE int fd = create_flocked(directory_fd);
     struct stat st;
     int r;
 
     if (fd < 0)
         return fd;
-    r = nerrno(flock(fd, LOCK_EX | LOCK_NB));
-    if (r >= 0)
-        r = nerrno(fstat(fd, &st));
+    r = nerrno(fstat(fd, &st));
     if (r >= 0)
         r = write_line(fd, host, self, purpose, hold, lock);
     if (r < 0) {
@@ -372,6 +390,15 @@ pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock)
            memcmp(holder.nonce, lock->nonce, PP_NONCE_SIZE) == 0;
 }
 
+void
+pp_lock_drop(struct pp_lock *lock)
+{
+    /* Unlock before close: a fork may hold a copy of the descriptor. */
+    if (lock->fd >= 0 && lock->owner == getpid())
+        (void) flock(lock->fd, LOCK_UN);
+    close_fd(&lock->fd);
+}
+
 int
 pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock)
 {
@@ -381,7 +408,7 @@ pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *loc
     if (lock->fd < 0)
         return 0;
     if (lock->owner != getpid()) {
-        close_fd(&lock->fd);
+        pp_lock_drop(lock);
         return 0;
     }
     r = pp_guard_enter(directory_fd, guard_timeout, &guard);
@@ -391,7 +418,6 @@ pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *loc
         r = pp_lock_mine(directory_fd, lock);
     if (r > 0 && unlinkat(directory_fd, LOCK_NAME, 0) < 0)
         r = -errno;
-    (void) flock(lock->fd, LOCK_UN);
-    close_fd(&lock->fd);
+    pp_lock_drop(lock);
     return r;
 }

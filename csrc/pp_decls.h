@@ -249,6 +249,10 @@ int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
  *   as pp_guard_enter and pp_lock_mine */
 int pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock);
 
+/* Drop the life flock alone, which lets the next one in: for an acquisition whose owner was lost
+ * to an interrupt.  In a fork of the holder only the copy of the descriptor is closed. */
+void pp_lock_drop(struct pp_lock *lock);
+
 /* One wait in line: a helper thread sleeps in flock, the caller on event_fd. */
 struct pp_waiter {
     uint64_t thread;

@@ -300,7 +300,7 @@ class Guard:
     __slots__ = ("_struct",)
 
     def __init__(self) -> None:
-        self._struct = ffi.new("struct pp_guard *", {"fd": -1})
+        self._struct = ffi.gc(ffi.new("struct pp_guard *", {"fd": -1}), lib.pp_guard_leave)
 
     def enter(self, directory_fd: int, timeout_ns: int) -> None:
         """Raises InterruptedError after a signal: its handler has run, call again."""
@@ -319,7 +319,7 @@ class Lock:
     __slots__ = ("_holder", "_lock")
 
     def __init__(self) -> None:
-        self._lock = ffi.new("struct pp_lock *", {"fd": -1})
+        self._lock = ffi.gc(ffi.new("struct pp_lock *", {"fd": -1}), lib.pp_lock_drop)
         self._holder = ffi.new("struct pp_holder *")
 
     @property

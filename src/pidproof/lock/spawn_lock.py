@@ -29,7 +29,15 @@ __all__ = ["Holder", "SpawnLock"]
 
 # How long the way out of a lock may wait for the guard before it drops the life flock alone.
 RELEASE_TIMEOUT = 5.0
+# The least that a try waits for the guard: those inside need microseconds, and many whose time
+# runs out together must not take one another for stopped.
+GUARD_PATIENCE = 0.05
 _SECOND = 1_000_000_000
+_FOR_EVER = 9e9  # seconds; their nanoseconds still fit an int64_t
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(min(seconds, _FOR_EVER) * _SECOND)
 
 
 class Holder:
@@ -95,14 +103,16 @@ class SpawnLock:
         hold: float = 120.0,
         purpose: str = "hold",
     ) -> None:
+        self._opened: list[int] = []
         ok = purpose.replace("-", "a").isalpha() and purpose.isascii() and purpose.islower()
         if not ok or len(purpose) > 32:
-            raise InvalidArgument(f"purpose {purpose!r}: at most 32 lower-case letters and dashes")
+            raise InvalidArgument(
+                f"purpose {purpose!r}: at most 32 lower-case letters and dashes"
+            )
         self._where = directory
         self._timeout = timeout
         self._hold = hold
         self._purpose = purpose.encode()
-        self._directory_fd = -1
         self._lock = _native.Lock()
         self._guard = _native.Guard()
         self._place: PlaceInLine | None = None
@@ -131,42 +141,69 @@ class SpawnLock:
         limit = self._timeout if timeout is None else timeout
         deadline = time.monotonic() + limit
         try:
-            self._open_directory()
-            _live.add(self)
-            while not self._try(deadline, limit):
-                if satisfied is not None and satisfied():
-                    return False
-                self._wait(deadline, limit)
-                if satisfied is not None and satisfied():
-                    return False
+            try:
+                return self._stand_in_line(deadline, limit, satisfied)
+            except BaseException:
+                self._give_up()
+                raise
         except BaseException:
-            self.release()
+            self._give_up()  # once more: an interrupt may have cut the first time short
             raise
-        finally:
-            if self._place is not None:
-                self._place.leave()
-                self._place = None
-            if not self._lock.held:
-                self._close()
+
+    def _stand_in_line(
+        self, deadline: float, limit: float, satisfied: Callable[[], bool] | None
+    ) -> bool:
+        self._open_directory()
+        acquired = self._wait_for_it(deadline, limit, satisfied)
+        self._leave_line()
+        if not acquired:
+            self._close()
+        return acquired
+
+    def _give_up(self) -> None:
+        self._leave_line()
+        self.release()
+
+    def _wait_for_it(
+        self, deadline: float, limit: float, satisfied: Callable[[], bool] | None
+    ) -> bool:
+        while not self._try(deadline, limit):
+            if satisfied is not None and satisfied():
+                return False
+            self._wait(deadline, limit)
+            if satisfied is not None and satisfied():
+                return False
         return True
 
+    def _leave_line(self) -> None:
+        if self._place is not None:
+            self._place.leave()
+            _of_this_process.discard(self._place)
+            self._place = None
+
     def _open_directory(self) -> None:
+        _of_this_process.add(self._guard)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        # In one call: between two, an interrupt would lose the descriptor.
         try:
             if isinstance(self._where, int):
-                self._directory_fd = os.dup(self._where)
+                self._opened.extend(map(os.dup, (self._where,)))
             else:
-                self._directory_fd = os.open(self._where, flags)
+                self._opened.extend(map(os.open, (self._where,), (flags,)))
         except OSError as error:
             self._raise(error)
+
+    @property
+    def _directory_fd(self) -> int:
+        return self._opened[0] if self._opened else -1
 
     def _try(self, deadline: float, limit: float) -> bool:
         """Take the lock if it is to be had; InterruptedError means a signal's handler has run."""
         while True:
-            left = int((deadline - time.monotonic()) * _SECOND)
+            left = _nanoseconds(max(deadline - time.monotonic(), GUARD_PATIENCE))
             try:
                 found = self._lock.try_acquire(
-                    self._directory_fd, self._purpose, int(self._hold * _SECOND), left
+                    self._directory_fd, self._purpose, _nanoseconds(self._hold), left
                 )
             except InterruptedError:
                 continue
@@ -186,6 +223,7 @@ class SpawnLock:
         until = min(deadline, holder.deadline + 0.001) if holder else deadline
         if self._place is None:
             self._place = PlaceInLine(self._directory_fd)
+            _of_this_process.add(self._place)
         try:
             self._place.sleep(until - time.monotonic(), self._is_held)
         except OSError as error:
@@ -250,7 +288,7 @@ class SpawnLock:
             raise RuntimeError("this SpawnLock is not held")
         deadline = time.monotonic() + timeout
         while True:
-            left = int((deadline - time.monotonic()) * _SECOND)
+            left = _nanoseconds(deadline - time.monotonic())
             try:
                 self._guard.enter(self._directory_fd, left)
             except InterruptedError:
@@ -268,8 +306,9 @@ class SpawnLock:
         """
         deadline = time.monotonic() + RELEASE_TIMEOUT
         try:
+            self._guard.leave()  # still held only if an interrupt cut `fenced` short
             while True:
-                left = int((deadline - time.monotonic()) * _SECOND)
+                left = _nanoseconds(deadline - time.monotonic())
                 try:
                     return self._lock.release(self._directory_fd, left)
                 except InterruptedError:
@@ -283,20 +322,18 @@ class SpawnLock:
                 self._close()
 
     def _close(self) -> None:
-        _live.discard(self)
-        fd, self._directory_fd = self._directory_fd, -1
-        if fd >= 0:
+        opened, self._opened = self._opened, []
+        for fd in opened:
             os.close(fd)
-
-    def _forget(self) -> None:
-        """In a forked child: this is the parent's lock."""
-        self._guard.forget()
-        if self._place is not None:
-            self._place.forget()
+        _of_this_process.discard(self._guard)
 
     def __enter__(self) -> SpawnLock:
-        self.acquire()
-        return self
+        try:
+            self.acquire()
+            return self
+        except BaseException:
+            self.release()
+            raise
 
     def __exit__(
         self,
@@ -304,7 +341,11 @@ class SpawnLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.release()
+        try:
+            self.release()
+        except BaseException:
+            self.release()  # an interrupt
+            raise
 
     # -------------------------------------------------------------------------------- errors
 
@@ -331,9 +372,7 @@ class SpawnLock:
     def _raise(self, error: OSError) -> NoReturn:
         where = self._where if not isinstance(self._where, int) else "the lock's directory"
         kind = UnsafePath if isinstance(error, PermissionError) else StateError
-        raise kind(
-            f"{where}: {error.strerror}", path=where, errno=error.errno
-        ) from error
+        raise kind(f"{where}: {error.strerror}", path=where, errno=error.errno) from error
 
 
 _LIVENESS = {
@@ -342,15 +381,15 @@ _LIVENESS = {
     _native.UNKNOWN: Liveness.UNKNOWN,
 }
 
-# Locks that hold a descriptor just now.  A fork copies those, and must not keep a place in line
-# or the guard alive past its parent.
-_live: set[SpawnLock] = set()
+# What may hold a descriptor just now.  A fork copies those, and must not keep a place in line or
+# the guard alive past its parent.
+_of_this_process: set[_native.Guard | PlaceInLine] = set()
 
 
 def _forget_all() -> None:
-    for lock in _live:
-        lock._forget()
-    _live.clear()
+    for held in _of_this_process:
+        held.forget()
+    _of_this_process.clear()
 
 
 os.register_at_fork(after_in_child=_forget_all)
