@@ -167,7 +167,7 @@ def run(command: Sequence[str], **options: Any) -> str:
         command, capture_output=True, timeout=DEADLINE, check=False, text=True, **options
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return str(done.stdout)
 
 
 class Actor:

@@ -791,7 +791,7 @@ def test_errors_carry_their_facts_through_pickle(spawn: Spawn) -> None:
     again = pickle.loads(pickle.dumps(caught.value))
     assert type(again) is ProcessGone
     assert str(again) == str(caught.value)
-    assert again.pid == child.pid
+    assert again.__dict__["pid"] == child.pid
 
 
 def test_reasons_name_the_errno() -> None:

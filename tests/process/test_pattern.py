@@ -152,7 +152,7 @@ def test_a_pattern_that_is_pickled_is_the_same() -> None:
 
 
 def test_a_long_argv_and_many_ellipses_take_no_exponential_time() -> None:
-    pattern = ArgvPattern(*[..., "a"] * 30, "b")
+    pattern = ArgvPattern(*(..., "a") * 30, "b")
     assert not pattern.matches([b"a"] * 3000)
 
 
@@ -160,14 +160,15 @@ def test_a_long_argv_and_many_ellipses_take_no_exponential_time() -> None:
 def test_pattern_matches_as_an_equal_regular_expression_does(
     pattern: list[Any], argv: list[bytes]
 ) -> None:
-    def regex(element: Any) -> bytes:
+    def regex(element: object) -> bytes:
         if element is ...:
             return rb"(?:[^\0]*\0)*"
         if element is ANY:
             return rb"[^\0]*\0"
         if isinstance(element, bytes):
             return re.escape(element) + rb"\0"
-        return rb"(?:[^\0]*/)?" + re.escape(element.name) + rb"\0"
+        name: bytes = element.name  # type: ignore[attr-defined]
+        return rb"(?:[^\0]*/)?" + re.escape(name) + rb"\0"
 
     expression = b"".join(map(regex, pattern))
     joined = b"".join(word + b"\0" for word in argv)

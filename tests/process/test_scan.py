@@ -20,6 +20,7 @@ from helpers import (
     wait_until,
 )
 from pidproof import _native
+from pidproof._pp import ffi, lib
 from pidproof.errors import InvalidArgument
 from pidproof.process.identity import identify
 from pidproof.process.pattern import ArgvPattern
@@ -187,10 +188,10 @@ def test_find_as_another_user_lists_his_and_skips_what_he_may_not_read(
 def test_more_matches_than_the_first_buffer_holds(spawn: Spawn, word: str) -> None:
     """The native call says so, and the caller asks again with more room."""
     matching = sorted(spawn.sleeper(word).pid for _ in range(3))
-    count = _native.ffi.new("size_t *")
-    few = _native.ffi.new("int32_t[]", 2)
+    count = ffi.new("size_t *")
+    few = ffi.new("int32_t[]", 2)
     packed = word.encode() + b"\0"
-    result = _native.lib.pp_process_scan(
+    result = lib.pp_process_scan(
         _native._host_struct(), os.geteuid(), packed, len(packed), b"", 0, few, 2, count
     )
     assert result == -errno.ENOBUFS
