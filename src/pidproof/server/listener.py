@@ -7,6 +7,7 @@ import os
 
 from pidproof import _native
 from pidproof.errors import Error
+from pidproof.frozen import Frozen
 from pidproof.process.identity import identify
 
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from pidproof.process.identity import ProcessIdentity
 
-__all__ = ["describe_owner", "is_proven", "owner_of", "prove"]
+__all__ = ["Proof", "is_proven", "owner_of", "prove"]
 
 
 def is_proven(listener: dict[str, Any] | None) -> bool:
@@ -26,8 +27,17 @@ def is_proven(listener: dict[str, Any] | None) -> bool:
     return _native.check_listener(listener["pid"], listener["fd"], listener["inode"])
 
 
-def prove(port: int, identity: ProcessIdentity, nonce: str) -> dict[str, Any] | str:
-    """Return the listening socket if it is the server's, else what is there instead, in words.
+class Proof(Frozen):
+    """Whose a port is.  found: ours, nobody, stranger or unknown; detail: in words."""
+
+    __slots__ = ("detail", "found", "listener")
+    found: str
+    detail: str
+    listener: dict[str, Any] | None
+
+
+def prove(port: int, identity: ProcessIdentity, nonce: str) -> Proof:
+    """Find out whether the listening socket of a port is the server's.
 
     The server's is one held by a process of its session, or by one that carries its nonce in its
     environment.  A socket of this user whose holder is not to be seen (a server that made itself
@@ -36,13 +46,16 @@ def prove(port: int, identity: ProcessIdentity, nonce: str) -> dict[str, Any] | 
     try:
         found = _native.find_listener(port, identity.pid)
     except OSError as error:
-        return f"whose port {port} is cannot be told: {error.strerror}"
+        detail = f"whose port {port} is cannot be told: {error.strerror}"
+        return Proof(found="unknown", detail=detail, listener=None)
     if found is None:
-        return f"nobody listens on port {port}"
+        return Proof(found="nobody", detail=f"nobody listens on port {port}", listener=None)
     ours, pid, fd, uid, inode = found
     if ours or (pid and _carries(pid, nonce)) or (not pid and uid == os.geteuid()):
-        return {"pid": pid, "fd": fd, "inode": inode}
-    return f"port {port} belongs to {_describe(pid, uid)}"
+        listener = {"pid": pid, "fd": fd, "inode": inode}
+        return Proof(found="ours", detail=f"port {port} is the server's", listener=listener)
+    detail = f"port {port} belongs to {_describe(pid, uid)}"
+    return Proof(found="stranger", detail=detail, listener=None)
 
 
 def _carries(pid: int, nonce: str) -> bool:
@@ -62,11 +75,8 @@ def owner_of(port: int) -> str | None:
 
 
 def _describe(pid: int, uid: int) -> str:
-    return describe_owner(pid) if pid else f"a process of uid {uid}"
-
-
-def describe_owner(pid: int) -> str:
-    """Return pid and command of whatever process has the pid, for a message."""
+    if not pid:
+        return f"a process of uid {uid}"
     try:
         command = b" ".join(identify(pid).argv()).decode(errors="replace")[:120]
     except (Error, OSError):

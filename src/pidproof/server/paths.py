@@ -23,6 +23,7 @@ __all__ = [
     "check_key",
     "host_directory",
     "list_directories",
+    "open_directory",
     "raise_state_error",
     "state_root",
 ]
@@ -146,7 +147,7 @@ def _check_owner(info: os.stat_result, path: str) -> None:
         )
 
 
-def _open_directory(path: str, *, create: bool) -> int:
+def open_directory(path: str, *, create: bool) -> int:
     """Open a directory that only we can write; raises FileNotFoundError unless create."""
     try:
         try:
@@ -192,13 +193,13 @@ class KeyDirectory:
         host = host_directory()
         path = f"{host}/{slug or 'key'}-{_digest(key)}"
         try:
-            return cls(path, _open_directory(path, create=False))
+            return cls(path, open_directory(path, create=False))
         except FileNotFoundError:
             if not create:
                 return None
         for parent in (state_root(), host):
-            os.close(_open_directory(parent, create=True))
-        return cls(path, _open_directory(path, create=True))
+            os.close(open_directory(parent, create=True))
+        return cls(path, open_directory(path, create=True))
 
     def close(self) -> None:
         """Close it; may be called again."""
@@ -296,7 +297,7 @@ def list_directories() -> Iterator[KeyDirectory]:
     """Open the directory of each key of this machine, one after the other, sorted."""
     host = host_directory()
     try:
-        fd = _open_directory(host, create=False)
+        fd = open_directory(host, create=False)
     except FileNotFoundError:
         return
     try:
@@ -306,7 +307,7 @@ def list_directories() -> Iterator[KeyDirectory]:
     for name in names:
         path = f"{host}/{name}"
         try:
-            directory = KeyDirectory(path, _open_directory(path, create=False))
+            directory = KeyDirectory(path, open_directory(path, create=False))
         except FileNotFoundError:
             continue
         with directory:

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""Holding back interrupts while something is put in order that must not be left half done."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["held_back"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Delay SIGINT, SIGTERM and SIGHUP until the block is done, then deliver what came.
+
+    Only signals with a Python handler are delayed, for only those interrupt Python code; and only
+    the main thread is interrupted by any, so in others there is nothing to do.
+    """
+    came: list[int] = []
+    before = {}
+    try:
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda number, _frame: came.append(number))
+    except ValueError:
+        pass  # not the main thread
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: MIT
+"""Servers that a person starts: recorded as manual, so that `ensure` uses and never ends them."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from pidproof.errors import Refused
+from pidproof.process.identity import Liveness, identify
+from pidproof.server import log
+from pidproof.server import record as records
+from pidproof.server.ensure import lock_for, read_record, running
+from pidproof.server.paths import KeyDirectory
+from pidproof.server.spawn import find_command
+from pidproof.server.start import Plan, choose_port, prepare, start
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from pidproof.lock.spawn_lock import SpawnLock
+    from pidproof.server.record import Record
+    from pidproof.server.results import Running
+    from pidproof.server.spec import Spec
+
+__all__ = ["start_detached", "start_here"]
+
+
+def _check_free(record: Record | None, spec: Spec) -> None:
+    """Refuse to start beside a server that runs, or that may run."""
+    if record is None or record.identity is None:
+        return
+    liveness, evidence = record.identity.explain()
+    if liveness is Liveness.GONE:
+        return
+    raise Refused(
+        f"process {record.identity.pid} is recorded as the server of {spec.key!r} "
+        f"({evidence}); nothing was started",
+        remedy=f"use it (pidproof status {spec.key}), or pidproof stop {spec.key} first",
+        pid=record.identity.pid,
+    )
+
+
+def start_detached(spec: Spec, say: Callable[[str], None]) -> Running:
+    """Start a server by hand, in the background, and wait until it is ready.
+
+    Raises:
+        Refused: one runs already.
+        Error: as `ensure`.
+    """
+    began = time.monotonic()
+    directory = KeyDirectory.open(spec.key, create=True)
+    assert directory is not None
+    with directory:
+        lock = lock_for(directory, spec, "start")
+        try:
+            lock.acquire(timeout=spec.timeout)
+            previous = read_record(directory, spec.key)
+            _check_free(previous, spec)
+            record = start(
+                lock, directory, spec, previous, deadline=began + spec.timeout, say=say,
+                managed="manual",
+            )
+            return running(record, "spawned", began)
+        finally:
+            lock.release()
+
+
+def start_here(spec: Spec) -> NoReturn:
+    """Become the server: record this very process, then exec the command in it.
+
+    It keeps terminal, session and standard streams, so that a supervisor or a person at a terminal
+    has it in hand.  Pid and identity survive the exec.
+
+    Raises:
+        Refused: one runs already.
+        Error: as `ensure`.
+    """
+    directory = KeyDirectory.open(spec.key, create=True)
+    assert directory is not None
+    path = find_command(spec.command, spec.env.get("PATH", os.environ.get("PATH", "")), spec.cwd)
+    lock = lock_for(directory, spec, "start")
+    try:
+        lock.acquire(timeout=spec.timeout)
+        previous = read_record(directory, spec.key)
+        _check_free(previous, spec)
+        port, bound = choose_port(spec, previous)
+        plan = Plan(spec, port, bound)
+        record = prepare(spec, plan, directory, previous, path=path, managed="manual")
+        record = record.with_(identity=str(identify(os.getpid())), log=None)
+        _record_here(lock, directory, record)
+        env = plan.environment(spec, directory)
+        env["PIDPROOF_PID"] = str(os.getpid())
+        if bound is not None:
+            env["LISTEN_PID"] = str(os.getpid())
+            if bound.fileno() == 3:
+                os.set_inheritable(3, True)
+            else:
+                os.dup2(bound.fileno(), 3, inheritable=True)
+    finally:
+        lock.release()
+    os.chdir(spec.cwd)
+    os.execve(path, plan.command, env)
+
+
+def _record_here(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
+    with lock.fenced():
+        records.write(directory, record)
+    log.append_history(
+        directory, "started", pid=os.getpid(), evidence="by hand, in the foreground"
+    )

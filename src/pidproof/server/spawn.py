@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: MIT
+"""A child behind a gate: it exists and is identified before it can run, and is always reaped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from pidproof import _native
+from pidproof.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Error,
+    NeverHealthy,
+    ProcessGone,
+    StateError,
+)
+from pidproof.process.identity import ProcessIdentity, identify
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Child", "find_command", "reap_finished"]
+
+# How long fork to exec may take: the kernel loads the program in between, perhaps from a slow disk.
+EXEC_TIMEOUT = 30.0
+_SECOND = 1_000_000_000
+
+
+def find_command(command: Sequence[str], path: str, cwd: str) -> str:
+    """Return the file that the first word of a command names, as execvp(3) would find it.
+
+    Raises:
+        CommandNotFound, CommandNotExecutable: with the command named.
+    """
+    name = command[0]
+    if "/" in name:
+        candidates = [os.path.join(cwd, name)]
+    else:
+        candidates = [os.path.join(cwd, entry, name) for entry in path.split(os.pathsep)]
+    denied = None
+    for candidate in candidates:
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return candidate
+        if os.path.lexists(candidate) and os.path.exists(candidate):
+            denied = denied or candidate
+    if denied:
+        what = "is a directory" if os.path.isdir(denied) else "is not executable"
+        raise CommandNotExecutable(
+            f"{denied} {what}; nothing was started",
+            remedy=None if os.path.isdir(denied) else f"chmod +x {denied}",
+            command=name,
+        )
+    raise CommandNotFound(
+        f"{name}: command not found; nothing was started",
+        remedy="check its spelling and PATH" if "/" not in name else "check its path",
+        command=name,
+    )
+
+
+class Child:
+    """One child from fork to its end, in a session of its own.
+
+    As long as it is neither handed over nor reaped, its pid cannot become another's.
+    """
+
+    def __init__(self) -> None:
+        self._gate = _native.Gate()
+        self._status: int | None = None
+        self._reaped = False
+
+    @property
+    def pid(self) -> int:
+        """Its pid, 0 before the fork."""
+        return self._gate.pid
+
+    def fork(
+        self,
+        path: str,
+        command: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        output_fd: int,
+        listen_fd: int = -1,
+    ) -> ProcessIdentity:
+        """Fork it; it waits at the gate.  Returns its identity.
+
+        Raises:
+            StateError: the system has no process, memory or descriptor to spare.
+            NeverHealthy: it was killed at the gate.
+        """
+        try:
+            self._gate.fork(
+                os.fsencode(path),
+                [os.fsencode(word) for word in command],
+                [os.fsencode(f"{name}={value}") for name, value in env.items()],
+                os.fsencode(cwd),
+                output_fd,
+                listen_fd,
+            )
+        except OSError as error:
+            raise StateError(
+                f"no process could be forked: {error.strerror}; nothing was started",
+                remedy="free some memory, processes or descriptors (ulimit -a)",
+                errno=error.errno,
+                path=None,
+            ) from error
+        try:
+            identity = identify(self.pid)
+        except ProcessGone as error:
+            raise self._killed_at_gate() from error
+        # By number, so it counts only if the child has not exited by now.
+        if identity._native.poll(self._gate.pid_fd)[0] != _native.ALIVE:
+            raise self._killed_at_gate()
+        return identity
+
+    def _killed_at_gate(self) -> NeverHealthy:
+        status = self.reap(1.0)
+        return NeverHealthy(
+            f"the new process {self.pid} was ended by another before it could run",
+            pid=self.pid,
+            exit_status=status,
+        )
+
+    def open_gate(self, command: Sequence[str], cwd: str) -> None:
+        """Let it exec, and wait until it has.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable: the kernel's answer, with the command named.
+            NeverHealthy: the exec took longer than EXEC_TIMEOUT, or the gate could not be passed.
+        """
+        try:
+            self._gate.open()
+        except OSError as error:
+            raise self._killed_at_gate() from error
+        failure = self._exec_result()
+        self._gate.close()
+        if failure:
+            raise self._exec_error(*failure, command, cwd)
+
+    def _exec_result(self) -> tuple[int, int] | None:
+        deadline = time.monotonic() + EXEC_TIMEOUT
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return self._gate.result(int(max(0.0, min(left, 0.1)) * _SECOND))
+            except InterruptedError:
+                continue
+            except TimeoutError as error:
+                # A fork of this process made meanwhile may hold the gate's other end open; the
+                # kernel knows whether the exec has happened.
+                if self._has_execed():
+                    return None
+                if left <= 0:
+                    raise NeverHealthy(
+                        f"process {self.pid} did not get to its command within "
+                        f"{EXEC_TIMEOUT:g} s",
+                        pid=self.pid,
+                    ) from error
+
+    def _has_execed(self) -> bool:
+        try:
+            return _native.status(self.pid)[5]
+        except OSError:
+            return False
+
+    def _exec_error(
+        self, stage: int, number: int, command: Sequence[str], cwd: str
+    ) -> Error:
+        name, why = command[0], os.strerror(number)
+        if stage == _native.STAGE_DIRECTORY:
+            return StateError(
+                f"the working directory {cwd} cannot be entered: {why}; nothing was started",
+                path=cwd,
+                errno=number,
+            )
+        if stage != _native.STAGE_EXEC:
+            return StateError(
+                f"the new process could not be set up: {why}; nothing was started",
+                path=None,
+                errno=number,
+            )
+        if number == errno.ENOENT:
+            return CommandNotFound(
+                f"{name}: {why} (the file, or the interpreter in its first line); "
+                "nothing was started",
+                command=name,
+            )
+        hint = " (no #! line?)" if number == errno.ENOEXEC else ""
+        return CommandNotExecutable(
+            f"{name} cannot be executed: {why}{hint}; nothing was started", command=name
+        )
+
+    def close_gate(self) -> None:
+        """Shut the gate for good: a child that still waits there exits without exec."""
+        self._gate.close()
+
+    def reap(self, timeout: float) -> int | None:
+        """Wait for its end and collect it; returns its exit status, or minus its signal.
+
+        None: it is still there after `timeout` seconds, or somebody else collected it.
+        """
+        if self._reaped or not self.pid:
+            return self._status
+        if self._gate.pid_fd >= 0:
+            poller = select.poll()
+            poller.register(self._gate.pid_fd, select.POLLIN)
+            poller.poll(max(0, int(timeout * 1000 + 0.999)))
+            self._collect()
+            return self._status
+        deadline, pause = time.monotonic() + timeout, 0.001
+        while not self._collect() and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(pause, left))  # before Linux 5.3 there is no event to wait for
+            pause = min(pause * 2, 0.05)
+        return self._status
+
+    def _collect(self) -> bool:
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            pid = self.pid  # SIGCHLD is ignored here, or another thread was faster
+        else:
+            if pid:
+                self._status = os.waitstatus_to_exitcode(status)
+        if pid:
+            self._reaped = True
+            self._gate.close()
+            self._gate.close_pid_fd()
+        return self._reaped
+
+    def hand_over(self) -> None:
+        """Let it live on.  It is reaped by later calls into this package if it ends before us."""
+        self._gate.close()
+        _unreaped.append(self)
+
+
+_unreaped: list[Child] = []
+
+
+def reap_finished() -> None:
+    """Collect the children of this process that have ended since they were handed over."""
+    _unreaped[:] = [child for child in _unreaped if not child._collect()]
+
+
+os.register_at_fork(after_in_child=_unreaped.clear)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""Stopping the server of a key, and starting it anew from its record."""
+
+from __future__ import annotations
+
+from pidproof.errors import IdentityUnknown, KeyNotFound
+from pidproof.process.identity import Liveness
+from pidproof.server import log
+from pidproof.server import record as records
+from pidproof.server.ensure import read_record
+from pidproof.server.paths import KeyDirectory
+from pidproof.server.results import Stopped
+from pidproof.server.spawn import reap_finished
+from pidproof.server.spec import spec_from_record
+from pidproof.server.terminate import end_server, end_session
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pidproof.lock.spawn_lock import SpawnLock
+    from pidproof.server.record import Record
+    from pidproof.server.spec import Spec
+
+__all__ = ["recorded_spec", "stop"]
+
+
+def stop(key: str, *, grace: float = 6.0, timeout: float = 60.0) -> Stopped:
+    """End the server of a key, whoever started it, and drop its record.
+
+    Waits for a start that is under way.  To stop what does not run is no error.
+
+    Raises:
+        IdentityUnknown: it cannot be proven to be the one recorded; it was left alone.
+        Refused: it is not ours to signal, or its command line does not match its pattern.
+        ProcessSurvived: it is still there after SIGKILL; the record is kept.
+        LockTimeout, LockLost, StateError, InvalidArgument.
+    """
+    from pidproof.lock.spawn_lock import SpawnLock
+
+    reap_finished()
+    directory = KeyDirectory.open(key)
+    if directory is None:
+        return Stopped(key=key, action="absent", pid=None)
+    with directory:
+        lock = SpawnLock(
+            directory.fd, timeout=timeout, hold=timeout + 4 * grace + 30.0, purpose="stop"
+        )
+        try:
+            lock.acquire()
+            record = read_record(directory, key)
+            if record is None or record.identity is None:
+                _drop(lock, directory, record)
+                return Stopped(key=key, action="absent", pid=None)
+            how = _end(lock, directory, record, grace)
+            _drop(lock, directory, record)
+            log.append_history(
+                directory, "stopped", pid=record.identity.pid, how=how, evidence="asked to"
+            )
+            reap_finished()
+            return Stopped(key=key, action=how, pid=record.identity.pid)
+        finally:
+            lock.release()
+
+
+def _end(lock: SpawnLock, directory: KeyDirectory, record: Record, grace: float) -> str:
+    assert record.identity is not None
+    liveness, evidence = record.identity.explain()
+    if liveness is Liveness.UNKNOWN:
+        raise IdentityUnknown(
+            f"whether process {record.identity.pid} is the server of {record.key!r} cannot be "
+            f"told: {evidence}; it was left alone",
+            remedy="stop it from where it was started",
+            pid=record.identity.pid,
+        )
+    if liveness is Liveness.GONE:
+        end_session(lock, directory, record, grace=grace)
+        return "gone"
+    from pidproof.process.pattern import ArgvPattern
+
+    pattern = record.get("pattern")
+    return end_server(
+        lock,
+        directory,
+        record,
+        grace=grace,
+        pattern=ArgvPattern.from_json(pattern) if pattern else None,
+    )
+
+
+def _drop(lock: SpawnLock, directory: KeyDirectory, record: Record | None) -> None:
+    with lock.fenced():
+        now = records.read(directory, record.key) if record is not None else None
+        if record is None or record.is_same_start(now):
+            directory.remove(records.NAME)
+
+
+def recorded_spec(key: str, **changes: object) -> Spec:
+    """Return the wish that the key was last started from.
+
+    Raises:
+        KeyNotFound: nothing is recorded.
+        StateError, InvalidArgument: the record cannot be used.
+    """
+    directory = KeyDirectory.open(key)
+    record = None
+    if directory is not None:
+        with directory:
+            record = records.read(directory, key)
+    if record is None:
+        raise KeyNotFound(
+            f"no server is recorded under {key!r}",
+            remedy=f"start one: pidproof ensure {key} -- COMMAND [ARGUMENT ...]",
+            key=key,
+        )
+    return spec_from_record(record.data, **changes)

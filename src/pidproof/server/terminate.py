@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Ending a server: every signal fenced, through a handle, at what the record names and no other."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from pidproof import _native
+from pidproof.errors import IdentityUnknown, LockLost, ProcessGone, Refused
+from pidproof.process.handle import KILL_TIMEOUT, survived
+from pidproof.process.scan import find
+from pidproof.server import record as records
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pidproof.lock.spawn_lock import SpawnLock
+    from pidproof.process.handle import ProcessHandle
+    from pidproof.process.pattern import ArgvPattern
+    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.record import Record
+
+__all__ = ["end_server", "end_session"]
+
+
+def end_server(
+    lock: SpawnLock,
+    directory: KeyDirectory,
+    record: Record,
+    *,
+    grace: float,
+    pattern: ArgvPattern | None = None,
+) -> str:
+    """SIGTERM, wait `grace` seconds on the event, SIGKILL to its group, wait.
+
+    Returns gone, terminated or killed.  What else runs of its session is ended as well.  Before
+    each signal the guard is entered and the lock, the record and the process are looked at again.
+
+    Raises:
+        LockLost: another holds the lock now; nothing more was signalled.
+        Refused: its command line no longer matches the pattern, or it is not ours to signal.
+        IdentityUnknown: it cannot be proven to be the one recorded.
+        ProcessSurvived: it is still there after SIGKILL; the record is kept.
+    """
+    if record.identity is None:
+        return "gone"
+    try:
+        handle = record.identity.open()
+    except ProcessGone:
+        end_session(lock, directory, record, grace=grace)
+        return "gone"
+    with handle:
+        _check_pattern(record, pattern)
+        how = _end(
+            handle, grace, lambda number, group: _send(lock, directory, record, handle, number, group)
+        )
+    end_session(lock, directory, record, grace=grace)
+    return how
+
+
+def _check_pattern(record: Record, pattern: ArgvPattern | None) -> None:
+    if pattern is None or record.identity is None:
+        return
+    argv = record.identity.argv()
+    if not pattern.matches(argv):
+        shown = b" ".join(argv).decode(errors="replace")[:120]
+        raise Refused(
+            f"process {record.identity.pid} runs {shown!r}, which the pattern of "
+            f"{record.key!r} does not match; it was not signalled",
+            remedy=f"if it is the server all the same: pidproof kill {record.identity}",
+            pid=record.identity.pid,
+        )
+
+
+def _send(
+    lock: SpawnLock,
+    directory: KeyDirectory,
+    record: Record,
+    handle: ProcessHandle,
+    number: int,
+    group: bool,
+) -> None:
+    with lock.fenced():
+        if not record.is_same_start(records.read(directory, record.key)):
+            raise LockLost(
+                f"the record of {record.key!r} was replaced meanwhile; nothing more was signalled",
+                remedy="run the command again",
+            )
+        handle.signal(number, group=group)
+
+
+def _end(
+    handle: ProcessHandle, grace: float, send: Callable[[int, bool], None]
+) -> str:
+    try:
+        send(signal.SIGTERM, False)
+        # A stopped process would keep the SIGTERM pending until it is continued.
+        send(signal.SIGCONT, False)
+    except ProcessGone:
+        return "gone"
+    if handle.wait(grace):
+        # Members of its group that outlive it get no grace of their own from here: end_session.
+        return "terminated"
+    try:
+        send(signal.SIGKILL, True)
+    except ProcessGone:
+        # It leads no group (started by hand in a shell's), or has just gone.
+        try:
+            send(signal.SIGKILL, False)
+        except ProcessGone:
+            return "terminated"
+    if not handle.wait(KILL_TIMEOUT):
+        raise survived(handle.pid)
+    return "killed"
+
+
+def _members(record: Record) -> list[ProcessHandle]:
+    """Open what is left of a server's session: in the session it led, and carrying its nonce.
+
+    A process that left the session has made itself independent, and is not ours to end.
+    """
+    if record.identity is None:
+        return []
+    handles = []
+    for identity in find(environ={"PIDPROOF_NONCE": record.nonce}):
+        try:
+            if _native.status(identity.pid)[3] != record.identity.pid:
+                continue
+            handles.append(identity.open())
+        except (OSError, ProcessGone, IdentityUnknown):
+            continue
+    return handles
+
+
+def end_session(
+    lock: SpawnLock, directory: KeyDirectory, record: Record, *, grace: float
+) -> int:
+    """End what a server that is gone has left behind in its session; returns how many.
+
+    Raises:
+        LockLost, ProcessSurvived: as `end_server`.
+    """
+    ended = 0
+    # Members can fork while we look; each round ends what it found, and few are ever needed.
+    for _ in range(8):
+        handles = _members(record)
+        if not handles:
+            break
+        deadline = time.monotonic() + grace
+        try:
+            for number, until in ((signal.SIGTERM, deadline), (signal.SIGKILL, None)):
+                for handle in handles:
+                    try:
+                        _send(lock, directory, record, handle, number, False)
+                    except ProcessGone:
+                        continue
+                stop = until if until is not None else time.monotonic() + KILL_TIMEOUT
+                left = [
+                    handle
+                    for handle in handles
+                    if not handle.wait(max(0.0, stop - time.monotonic()))
+                ]
+                ended += len(handles) - len(left)
+                if not left:
+                    break
+                handles, done = left, [handle for handle in handles if handle not in left]
+                for handle in done:
+                    handle.close()
+            else:
+                raise survived(handles[0].pid)
+        finally:
+            for handle in handles:
+                handle.close()
+    return ended
