@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pidproof.errors import StateError as StateError
     from pidproof.errors import UnsafePath as UnsafePath
     from pidproof.errors import VersionMismatch as VersionMismatch
+    from pidproof.errors import WaitTimeout as WaitTimeout
     from pidproof.lock.spawn_lock import Holder as Holder
     from pidproof.lock.spawn_lock import SpawnLock as SpawnLock
     from pidproof.process.handle import ProcessHandle as ProcessHandle
@@ -67,7 +68,7 @@ _HOMES = {
         "CommandNotExecutable", "CommandNotFound", "Error", "IdentityUnknown", "InvalidArgument",
         "InvalidToken", "KeyNotFound", "LockLost", "LockTimeout", "NeverHealthy", "PortInUse",
         "ProcessGone", "ProcessSurvived", "RecordError", "Refused", "StartTimeout", "StateError",
-        "UnsafePath", "VersionMismatch",
+        "UnsafePath", "VersionMismatch", "WaitTimeout",
     ),
     "lock.spawn_lock": ("Holder", "SpawnLock"),
     "process.handle": ("ProcessHandle",),

@@ -29,6 +29,7 @@ __all__ = [
     "StateError",
     "UnsafePath",
     "VersionMismatch",
+    "WaitTimeout",
 ]
 
 
@@ -85,6 +86,10 @@ class Refused(Error, PermissionError):
 
 class ProcessSurvived(Error, TimeoutError):
     """A process is still there after SIGKILL, for instance in an uninterruptible system call."""
+
+
+class WaitTimeout(Error, TimeoutError):
+    """A process that was waited for still runs."""
 
 
 class LockTimeout(Error, TimeoutError):

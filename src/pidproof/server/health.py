@@ -142,7 +142,7 @@ def wait_ready(
 ) -> Checkup:
     """Ask a starting server until it is ready, exits, or the deadline passes; a stranger on its
     port ends the wait too.  Returns the last checkup."""
-    pause = FIRST_PAUSE
+    pause, said = FIRST_PAUSE, ""
     while True:
         left = deadline - time.monotonic()
         result = check(directory, record, probe, max(0.001, min(timeout, left)))
@@ -151,7 +151,9 @@ def wait_ready(
         left = deadline - time.monotonic()
         if left <= 0 or handle.liveness() is not Liveness.ALIVE:
             return result
-        say(f"waiting for {record.key}: {result.outcome.detail}")
+        if result.outcome.detail != said:
+            said = result.outcome.detail
+            say(f"waiting for {record.key}: {said}")
         _pause(handle, min(left, pause))
         pause = min(pause * 1.5, LONGEST_PAUSE)
 

@@ -95,7 +95,9 @@ class Server:
         self._say = on_event or _silent
 
     @classmethod
-    def recorded(cls, key: str) -> Server:
+    def recorded(
+        cls, key: str, *, on_event: Callable[[str], None] | None = None
+    ) -> Server:
         """Return the server of a key as it was last started.
 
         Raises:
@@ -105,7 +107,7 @@ class Server:
 
         server = cls.__new__(cls)
         server._spec = recorded_spec(key)
-        server._say = _silent
+        server._say = on_event or _silent
         return server
 
     @property
@@ -163,13 +165,16 @@ class Server:
         return stop(self.key, grace=self._spec.grace, timeout=timeout)
 
     def restart(self) -> Running:
-        """Stop it, then ensure it.  Another caller may start it in between; that one is returned.
+        """Stop it, then start it again as it was: by hand if it was started by hand.
+
+        Another caller may start it in between; that one is returned.
 
         Raises:
             Error: as `stop` and `ensure`.
         """
+        was_manual = self.status(timeout=0.0).managed == "manual"
         self.stop(timeout=self._spec.timeout)
-        return self.ensure()
+        return self.start() if was_manual else self.ensure()
 
     def logs(self, lines: int = 100) -> list[str]:
         """Return the last lines of its log; empty if there is none.
