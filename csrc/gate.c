@@ -80,8 +80,8 @@ arrange_descriptors(struct plan *plan)
     if (r < 0)
         return r;
     null = open("/dev/null", O_RDWR | O_NOCTTY);
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0 ||
-        dup2(plan->output_fd, STDOUT_FILENO) < 0 || dup2(plan->output_fd, STDERR_FILENO) < 0)
+    if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(plan->output_fd, STDOUT_FILENO) < 0 ||
+        dup2(plan->output_fd, STDERR_FILENO) < 0)
         return -errno;
     if (plan->listen_fd >= 0 && dup2(plan->listen_fd, 3) < 0)
         return -errno;

@@ -65,8 +65,10 @@ collect(const char *path, int32_t port, struct sockets *sockets)
         unsigned found_port, state, uid;
         uint64_t inode;
 
-        if (sscanf(line, " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64,
-                   address, &found_port, &state, &uid, &inode) != 5)
+        if (sscanf(
+                line,
+                " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64,
+                address, &found_port, &state, &uid, &inode) != 5)
             continue;
         if (state != 0x0A /* TCP_LISTEN */ || found_port != (unsigned) port || !inode ||
             !takes_loopback(address, strlen(address)))
@@ -89,7 +91,8 @@ socket_inode(int32_t pid, const char *name)
 
     (void) snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", pid, name);
     length = readlink(path, target, sizeof(target));
-    if (length < 10 || (size_t) length == sizeof(target) || memcmp(target, "socket:[", 8) != 0 ||
+    if (length < 10 || (size_t) length == sizeof(target) ||
+        memcmp(target, "socket:[", 8) != 0 ||
         parse_u64(target + 8, target + length - 1, &inode) < 0)
         return 0;
     return inode;
@@ -115,7 +118,7 @@ holds(int32_t pid, const struct sockets *sockets, struct pp_listener *ret_listen
                 continue;
             if (parse_u64(entry->d_name, entry->d_name + strlen(entry->d_name), &fd) < 0)
                 continue;
-            *ret_listener = (struct pp_listener) {
+            *ret_listener = (struct pp_listener){
                 .pid = pid, .fd = (int32_t) fd, .uid = sockets->uid, .inode = inode};
             return 1;
         }

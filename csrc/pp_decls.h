@@ -17,19 +17,19 @@
 #define PP_PURPOSE_SIZE 33
 
 enum pp_feature {
-    PP_HAS_PIDFD = 1,       /* pidfd_open and pidfd_send_signal work here (Linux 5.3, no seccomp) */
-    PP_HAS_PIDFS = 2,       /* a pidfd's inode number names one process for ever (Linux 6.9) */
-    PP_HAS_PROC = 4,        /* /proc is mounted and shows our own pid namespace */
-    PP_CLOCK_INEXACT = 8    /* start times of this time namespace are off by up to one tick */
+    PP_HAS_PIDFD = 1, /* pidfd_open and pidfd_send_signal work here (Linux 5.3, no seccomp) */
+    PP_HAS_PIDFS = 2, /* a pidfd's inode number names one process for ever (Linux 6.9) */
+    PP_HAS_PROC = 4,  /* /proc is mounted and shows our own pid namespace */
+    PP_CLOCK_INEXACT = 8 /* start times of this time namespace are off by up to one tick */
 };
 
 struct pp_host {
     char boot_id[PP_BOOT_ID_SIZE];
-    uint32_t features;          /* enum pp_feature */
-    uint64_t pid_namespace;     /* inode of /proc/self/ns/pid; 0 where there are none */
-    int64_t monotonic_offset;   /* of our time namespace, nanoseconds */
+    uint32_t features;        /* enum pp_feature */
+    uint64_t pid_namespace;   /* inode of /proc/self/ns/pid; 0 where there are none */
+    int64_t monotonic_offset; /* of our time namespace, nanoseconds */
     int64_t boottime_offset;
-    int64_t tick;               /* length of one unit of start_time, nanoseconds */
+    int64_t tick; /* length of one unit of start_time, nanoseconds */
 };
 
 /* Read the facts that every other call needs.  They change only across fork and unshare, so the
@@ -44,28 +44,28 @@ int pp_host_read(uint32_t without, struct pp_host *ret_host);
 
 struct pp_identity {
     int32_t pid;
-    uint32_t uid;               /* real uid when it was read; UINT32_MAX: not known */
-    uint64_t start_time;        /* clock ticks since boot, outside any time namespace; 0: unknown */
-    uint64_t pid_namespace;     /* inode of the pid namespace in which `pid` counts */
-    uint64_t unique_id;         /* pidfs inode; 0: none */
+    uint32_t uid;        /* real uid when it was read; UINT32_MAX: not known */
+    uint64_t start_time; /* clock ticks since boot, outside any time namespace; 0: unknown */
+    uint64_t pid_namespace; /* inode of the pid namespace in which `pid` counts */
+    uint64_t unique_id;     /* pidfs inode; 0: none */
     char boot_id[PP_BOOT_ID_SIZE];
 };
 
 enum pp_liveness {
-    PP_ALIVE = 1,               /* this very process runs */
-    PP_GONE = 2,                /* proven: it does not, and never will again */
-    PP_UNKNOWN = 3              /* neither could be proven */
+    PP_ALIVE = 1,  /* this very process runs */
+    PP_GONE = 2,   /* proven: it does not, and never will again */
+    PP_UNKNOWN = 3 /* neither could be proven */
 };
 
 /* Why a comparison came out as it did; a negative reason is the errno that prevented an answer. */
 enum pp_reason {
     PP_SAME_PROCESS = 0,
     PP_NO_SUCH_PID = 1,
-    PP_OTHER_PROCESS = 2,       /* the pid was recycled, or is a thread's by now */
-    PP_EXITED = 3,              /* a zombie, or exited while we looked */
+    PP_OTHER_PROCESS = 2, /* the pid was recycled, or is a thread's by now */
+    PP_EXITED = 3,        /* a zombie, or exited while we looked */
     PP_OTHER_BOOT = 4,
-    PP_OTHER_NAMESPACE = 5,     /* recorded in another pid namespace: its pid means nothing here */
-    PP_NOTHING_TO_COMPARE = 6   /* neither unique id nor start time on one of the sides */
+    PP_OTHER_NAMESPACE = 5, /* recorded in another pid namespace: its pid means nothing here */
+    PP_NOTHING_TO_COMPARE = 6 /* neither unique id nor start time on one of the sides */
 };
 
 /* Read the identity of the process that has `pid` now.
@@ -75,7 +75,8 @@ enum pp_reason {
  *   -EXDEV            /proc shows another pid namespace and the kernel has no pidfs
  *   -EPROTO           the kernel's answer does not parse
  *   -EMFILE, -ENFILE, -ENOMEM */
-int pp_process_identify(const struct pp_host *host, int32_t pid, struct pp_identity *ret_identity);
+int pp_process_identify(const struct pp_host *host, int32_t pid,
+                        struct pp_identity *ret_identity);
 
 /* Is this the process that runs under its pid?  Returns enum pp_liveness, never an error: what
  * prevents an answer is PP_UNKNOWN with the reason. */
@@ -93,7 +94,7 @@ int pp_process_poll(const struct pp_host *host, const struct pp_identity *identi
 
 enum pp_scope {
     PP_SCOPE_PROCESS = 0,
-    PP_SCOPE_GROUP = 1          /* the process group that the process leads */
+    PP_SCOPE_GROUP = 1 /* the process group that the process leads */
 };
 
 /* Send a signal to a process that pp_process_open answered for.  Through `fd` no recycled pid can
@@ -103,13 +104,13 @@ enum pp_scope {
  *   -ESRCH   gone, or it leads no group
  *   -EPERM   not ours to signal, or with fd -1 not provable
  *   -EINVAL  no such signal */
-int pp_process_signal(const struct pp_host *host, const struct pp_identity *identity, int32_t fd,
-                      int32_t signal_number, int scope);
+int pp_process_signal(const struct pp_host *host, const struct pp_identity *identity,
+                      int32_t fd, int32_t signal_number, int scope);
 
 enum pp_text {
-    PP_TEXT_ARGV = 0,           /* as the kernel keeps it: arguments that each end in a NUL */
-    PP_TEXT_ENVIRON = 1,        /* the same, of the environment it was started with */
-    PP_TEXT_EXE = 2             /* path of the executable, no NUL */
+    PP_TEXT_ARGV = 0,    /* as the kernel keeps it: arguments that each end in a NUL */
+    PP_TEXT_ENVIRON = 1, /* the same, of the environment it was started with */
+    PP_TEXT_EXE = 2      /* path of the executable, no NUL */
 };
 
 /* Read a text of exactly this process: verified before and after the read.
@@ -127,8 +128,8 @@ struct pp_status {
     int32_t group_id;
     int32_t session_id;
     int32_t threads;
-    int32_t has_execed;         /* 0: forked and still in its parent's program */
-    char state;                 /* as in proc(5): R S D T t Z X I */
+    int32_t has_execed; /* 0: forked and still in its parent's program */
+    char state;         /* as in proc(5): R S D T t Z X I */
 };
 
 /* Raw, by number and therefore unproven: for words to people, for the chain of our ancestors, and
@@ -148,9 +149,9 @@ int pp_process_scan(const struct pp_host *host, uint32_t uid, const char *argume
                     int32_t *ret_pids, size_t capacity, size_t *ret_count);
 
 struct pp_listener {
-    int32_t pid;                /* 0: no process that we may look into holds it */
-    int32_t fd;                 /* the number it has there */
-    uint32_t uid;               /* owner of the socket */
+    int32_t pid;  /* 0: no process that we may look into holds it */
+    int32_t fd;   /* the number it has there */
+    uint32_t uid; /* owner of the socket */
     uint64_t inode;
 };
 
@@ -178,7 +179,7 @@ int pp_token_parse(const char *token, size_t size, struct pp_identity *ret_ident
 
 /* The guard: an flock on the key's own directory, held for microseconds around a check-and-act. */
 struct pp_guard {
-    int32_t fd;                 /* -1: not held */
+    int32_t fd; /* -1: not held */
 };
 
 /* Enter the guard; retries with jitter for up to `timeout`.
@@ -196,8 +197,8 @@ void pp_guard_forget(struct pp_guard *guard);
 
 /* One acquisition of the lock file. */
 struct pp_lock {
-    int32_t fd;                 /* carries the life flock; -1: not held */
-    int32_t owner;              /* getpid() of the acquirer: a fork of it is not the holder */
+    int32_t fd;    /* carries the life flock; -1: not held */
+    int32_t owner; /* getpid() of the acquirer: a fork of it is not the holder */
     uint64_t device;
     uint64_t inode;
     char nonce[PP_NONCE_SIZE];
@@ -206,20 +207,21 @@ struct pp_lock {
 /* What the lock file says of its holder, and what became of that. */
 struct pp_holder {
     struct pp_identity identity;
-    int64_t since;              /* both outside any time namespace */
+    int64_t since; /* both outside any time namespace */
     int64_t deadline;
     char nonce[PP_NONCE_SIZE];
     char purpose[PP_PURPOSE_SIZE];
-    int32_t liveness;           /* enum pp_liveness; 0: the content is not ours to understand */
+    int32_t liveness; /* enum pp_liveness; 0: the content is not ours to understand */
     int32_t reason;
 };
 
 enum pp_found {
     PP_FOUND_FREE = 1,
-    PP_FOUND_HALF_WRITTEN = 2,  /* its creator died inside the guard */
-    PP_FOUND_DEAD = 3,          /* the recorded holder is proven gone */
-    PP_FOUND_ABANDONED = 4,     /* its life flock is free: exec, or death in another pid namespace */
-    PP_FOUND_AGED = 5           /* past the deadline that the holder wrote itself; fenced */
+    PP_FOUND_HALF_WRITTEN = 2, /* its creator died inside the guard */
+    PP_FOUND_DEAD = 3,         /* the recorded holder is proven gone */
+    PP_FOUND_ABANDONED =
+        4,            /* its life flock is free: exec, or death in another pid namespace */
+    PP_FOUND_AGED = 5 /* past the deadline that the holder wrote itself; fenced */
 };
 
 /* Try to take the lock once, inside a guard of its own.  Returns 0: held by another (*holder is
@@ -230,13 +232,14 @@ enum pp_found {
  *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
  *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in its place
  *   -ENOSPC, -EDQUOT, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM  nothing was left behind */
-int pp_lock_try(const struct pp_host *host, const struct pp_identity *self, int32_t directory_fd,
-                const char *purpose, int64_t hold, int64_t guard_timeout, struct pp_lock *lock,
-                struct pp_holder *holder);
+int pp_lock_try(const struct pp_host *host, const struct pp_identity *self,
+                int32_t directory_fd, const char *purpose, int64_t hold, int64_t guard_timeout,
+                struct pp_lock *lock, struct pp_holder *holder);
 
 /* Read the lock file without guard, for showing.  Returns 1: *ret_holder is filled; 0: no lock.
  *   as pp_lock_try */
-int pp_lock_look(const struct pp_host *host, int32_t directory_fd, struct pp_holder *ret_holder);
+int pp_lock_look(const struct pp_host *host, int32_t directory_fd,
+                 struct pp_holder *ret_holder);
 
 /* Inside the guard: does the lock file at the path still carry this acquisition?  1 or 0.
  *   -ELOOP, -EISDIR, -EACCES, -EPERM, -EIO, -EMFILE, -ENFILE, -ENOMEM */
@@ -256,12 +259,12 @@ void pp_lock_drop(struct pp_lock *lock);
 /* One wait in line: a helper thread sleeps in flock, the caller on event_fd. */
 struct pp_waiter {
     uint64_t thread;
-    int32_t running;            /* the thread has to be joined */
-    int32_t directory_fd;       /* borrowed from the caller */
-    int32_t event_fd;           /* readable once the lock was released or its holder died */
-    int32_t notify_fd;          /* the end that the thread writes */
-    int32_t turn_fd;            /* the queue: its flock is the head of the line */
-    int32_t life_fd;            /* the current lock file */
+    int32_t running;      /* the thread has to be joined */
+    int32_t directory_fd; /* borrowed from the caller */
+    int32_t event_fd;     /* readable once the lock was released or its holder died */
+    int32_t notify_fd;    /* the end that the thread writes */
+    int32_t turn_fd;      /* the queue: its flock is the head of the line */
+    int32_t life_fd;      /* the current lock file */
     int32_t has_turn;
 };
 
@@ -279,9 +282,9 @@ void pp_waiter_forget(struct pp_waiter *waiter);
 
 /* A child that is forked, in a session of its own, and blocked until the gate opens. */
 struct pp_gate {
-    int32_t pid;                /* 0: no child */
-    int32_t pid_fd;             /* -1: the kernel has no pidfds */
-    int32_t fd;                 /* our end of the gate; -1: open already, or none */
+    int32_t pid;    /* 0: no child */
+    int32_t pid_fd; /* -1: the kernel has no pidfds */
+    int32_t fd;     /* our end of the gate; -1: open already, or none */
 };
 
 enum pp_stage {

@@ -22,7 +22,7 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
-#define EXEC_TIME 500000000LL /* how long the second half of an exec may take */
+#define EXEC_TIME 500000000LL          /* how long the second half of an exec may take */
 #define SIGNAL_PROCESS_GROUP (1U << 2) /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
 
 static int
@@ -72,8 +72,8 @@ compare_start(const struct pp_host *host, const struct pp_identity *identity, ui
               int32_t *ret_reason)
 {
     uint64_t now = unshifted(host, shown);
-    uint64_t distance = now > identity->start_time ? now - identity->start_time
-                                                   : identity->start_time - now;
+    uint64_t distance =
+        now > identity->start_time ? now - identity->start_time : identity->start_time - now;
 
     if (distance == 0)
         return answer(PP_ALIVE, PP_SAME_PROCESS, ret_reason);
@@ -158,8 +158,8 @@ compare_by_number(const struct pp_host *host, const struct pp_identity *identity
 }
 
 int
-pp_process_open(const struct pp_host *host, const struct pp_identity *identity, int32_t *ret_fd,
-                int32_t *ret_reason)
+pp_process_open(const struct pp_host *host, const struct pp_identity *identity,
+                int32_t *ret_fd, int32_t *ret_reason)
 {
     CLEANUP_CLOSE int fd = -EBADF;
     int r;

@@ -69,8 +69,10 @@ procfs_parse_stat(const char *text, size_t size, struct procfs_stat *ret_stat)
 {
     const char *end = text + size, *cursor = memrchr(text, ')', size);
     struct procfs_stat stat = {0};
-    int32_t *small[] = {
-        [4] = &stat.parent_pid, [5] = &stat.group_id, [6] = &stat.session_id, [20] = &stat.threads};
+    int32_t *small[] = {[4] = &stat.parent_pid,
+                        [5] = &stat.group_id,
+                        [6] = &stat.session_id,
+                        [20] = &stat.threads};
 
     if (!cursor)
         return -EPROTO;
@@ -208,7 +210,7 @@ pp_pid_status(const struct pp_host *host, int32_t pid, struct pp_status *ret_sta
     r = procfs_stat(pid, &stat);
     if (r < 0)
         return r;
-    *ret_status = (struct pp_status) {
+    *ret_status = (struct pp_status){
         .parent_pid = stat.parent_pid,
         .group_id = stat.group_id,
         .session_id = stat.session_id,

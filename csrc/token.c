@@ -30,8 +30,8 @@ is_boot_id(const char *text, size_t size)
         return 0;
     for (size_t i = 0; i < size; i++) {
         int is_dash = i == 8 || i == 13 || i == 18 || i == 23;
-        int is_hex = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f') ||
-                     (text[i] >= 'A' && text[i] <= 'F');
+        int is_hex = (text[i] >= '0' && text[i] <= '9') ||
+                     (text[i] >= 'a' && text[i] <= 'f') || (text[i] >= 'A' && text[i] <= 'F');
         if (is_dash ? text[i] != '-' : !is_hex)
             return 0;
     }

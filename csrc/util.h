@@ -68,8 +68,8 @@ as_timespec(int64_t nanoseconds)
 {
     if (nanoseconds < 0)
         nanoseconds = 0;
-    return (struct timespec) {.tv_sec = (time_t) (nanoseconds / NSEC_PER_SEC),
-                              .tv_nsec = (long) (nanoseconds % NSEC_PER_SEC)};
+    return (struct timespec){.tv_sec = (time_t) (nanoseconds / NSEC_PER_SEC),
+                             .tv_nsec = (long) (nanoseconds % NSEC_PER_SEC)};
 }
 
 /* Parse an unsigned decimal that fills [text, end) exactly: no sign, no space, no overflow. */

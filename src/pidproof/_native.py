@@ -222,14 +222,12 @@ class Identity:
         used = ffi.new("size_t *")
         while True:
             buffer = ffi.new("char[]", size)
-            result = lib.pp_process_read(
-                _host_struct(), self._struct, what, buffer, size, used
-            )
+            result = lib.pp_process_read(_host_struct(), self._struct, what, buffer, size, used)
             if result == -errno.ENOBUFS and size < _TEXT_LIMIT:
                 size *= 4
                 continue
             _check(result, f"read of pid {self.pid}")
-            return ffi.buffer(buffer, used[0])[:]
+            return bytes(ffi.buffer(buffer, used[0]))
 
 
 def status(pid: int) -> tuple[str, int, int, int, int, bool]:
@@ -271,7 +269,7 @@ def scan(arguments: Iterable[bytes], variables: Iterable[bytes], uid: int | None
             capacity *= 4
             continue
         _check(result, "scan of /proc")
-        return ffi.unpack(pids, count[0])
+        return list(ffi.unpack(pids, count[0]))
 
 
 def find_listener(port: int, session_id: int) -> tuple[bool, int, int, int, int] | None:
@@ -334,9 +332,7 @@ class Lock:
     def nonce(self) -> str:
         return ffi.string(self._lock.nonce).decode()
 
-    def try_acquire(
-        self, directory_fd: int, purpose: bytes, hold_ns: int, timeout_ns: int
-    ) -> int:
+    def try_acquire(self, directory_fd: int, purpose: bytes, hold_ns: int, timeout_ns: int) -> int:
         """Return 0 if another holds it, else how it was found (a key of FOUND)."""
         result = lib.pp_lock_try(
             _host_struct(),
@@ -432,13 +428,12 @@ class Gate:
         arguments: Iterable[bytes],
         environment: Iterable[bytes],
         directory: bytes | None,
+        *,
         output_fd: int,
         listen_fd: int,
     ) -> None:
         # The arrays hold bare pointers: `kept` keeps their strings alive across the call.
-        kept = [
-            [ffi.new("char[]", item) for item in items] for items in (arguments, environment)
-        ]
+        kept = [[ffi.new("char[]", item) for item in items] for items in (arguments, environment)]
         vectors = [ffi.new("char *[]", [*strings, ffi.NULL]) for strings in kept]
         result = lib.pp_gate_fork(
             _host_struct(),

@@ -14,7 +14,7 @@ __all__ = ["Frozen"]
 class Frozen:
     """Base of the result types: `__slots__` are the fields, all given by keyword, never changed."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __init__(self, **fields: object) -> None:
         for name in self.__slots__:

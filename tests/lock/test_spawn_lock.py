@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import fcntl
 import json
 import math
 import os
 import pickle
-import random
 import re
 import signal
 import sys
@@ -24,7 +24,6 @@ from helpers import (
     NEEDS_STRACE,
     NEEDS_TIME_NAMESPACES,
     NOBODY,
-    TESTS,
     Actor,
     Leftovers,
     in_threads,
@@ -79,7 +78,7 @@ def of_the_dead() -> str:
     return re.sub(r"[0-9a-f]{8}-", "00000000-", me, count=1)
 
 
-# ------------------------------------------------------------------------------ take and release
+# --------------------------------------------------------------------------- take and release
 
 
 def test_lock_file_stands_while_the_lock_is_held(tmp_path: Path, kernel: str) -> None:
@@ -173,7 +172,7 @@ def test_a_lock_outlives_the_thread_that_took_it(spawn: Spawn, tmp_path: Path) -
     assert actor.ask("release") == "True"
 
 
-# --------------------------------------------------------------------------------- live holder
+# -------------------------------------------------------------------------------- live holder
 
 
 def test_a_live_holder_is_named_in_time(spawn: Spawn, tmp_path: Path, kernel: str) -> None:
@@ -236,7 +235,7 @@ def test_threads_of_one_process_exclude_one_another(tmp_path: Path, kernel: str)
     assert not (tmp_path / "lock").exists()
 
 
-# --------------------------------------------------------------------------------- dead holder
+# -------------------------------------------------------------------------------- dead holder
 
 
 @pytest.mark.parametrize("reap", [True, False], ids=["reaped", "zombie"])
@@ -322,7 +321,7 @@ def test_death_in_another_pid_namespace_frees_the_lock(
         assert lock.found == "abandoned"
 
 
-# ---------------------------------------------------------------------------------- half-written
+# ------------------------------------------------------------------------------- half-written
 
 
 WHOLE = b"pidproof-lock 1 " + NONCE.encode() + b" "
@@ -411,7 +410,7 @@ def test_a_held_file_that_says_nothing_is_waited_for(tmp_path: Path, kernel: str
         assert lock.found == "half-written"
 
 
-# ------------------------------------------------------------------- something else in its place
+# ---------------------------------------------------------------- something else in its place
 
 
 def put_symlink(path: Path) -> None:
@@ -538,7 +537,7 @@ def test_a_full_or_read_only_disk_is_an_error_and_leaves_no_lock(
     assert out == ["StateError", errno_wanted, "True", "4"]
 
 
-# ------------------------------------------------------------------------------------ aged holder
+# -------------------------------------------------------------------------------- aged holder
 
 
 def test_an_aged_holder_is_deposed_and_changes_nothing_after(
@@ -650,7 +649,7 @@ def test_times_are_the_same_in_every_time_namespace(spawn: Spawn, tmp_path: Path
         assert holder.ask("acquire 0") == "LockTimeout", "not aged by the shifted clock"
 
 
-# ----------------------------------------------------------------------------------------- guard
+# -------------------------------------------------------------------------------------- guard
 
 
 def test_a_process_stopped_inside_the_guard_delays_nobody_beyond_his_timeout(
@@ -710,7 +709,7 @@ def test_release_without_the_guard_still_lets_the_next_one_in(
         assert after.found == "abandoned"
 
 
-# ------------------------------------------------------------------------------------------ fork
+# --------------------------------------------------------------------------------------- fork
 
 
 def test_a_fork_of_the_holder_is_not_the_holder(spawn: Spawn, tmp_path: Path) -> None:
@@ -776,54 +775,61 @@ def test_a_fork_may_take_the_lock_for_itself(tmp_path: Path, kernel: str) -> Non
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-# ------------------------------------------------------------------------------------ interrupts
+# --------------------------------------------------------------------------------- interrupts
 
 
 class Interrupted(BaseException):
     """Stands for KeyboardInterrupt, which pytest would take for itself."""
 
 
-def interruptions(act: Callable[[], None], reset: Callable[[], None], directory: Path) -> int:
-    """Run `act` again and again, interrupted each time at another place of our Python code.
+class Interrupter:
+    """A tracer that raises at the n-th place where the interpreter would run a signal handler.
 
-    The interpreter runs signal handlers after calls and at the begin of functions and loops; the
-    handler is put there by a tracer, so that no place is missed.  Returns how many there were.
+    Those are after calls and at the begin of functions and loops; none is missed.
     """
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.seen = 0
+        self.where = ""
+        self._previous: dict[FrameType, str] = {}
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> Any:
+        if "/pidproof/" not in frame.f_code.co_filename:
+            return None
+        frame.f_trace_opcodes = True
+        if event != "opcode":
+            return self
+        before = self._previous.get(frame, "")
+        self._previous[frame] = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+        if before.startswith(("CALL", "RESUME", "JUMP_BACKWARD")):
+            self.seen += 1
+            if self.seen == self.place:
+                sys.settrace(None)
+                self.where = f"{frame.f_code.co_name} in line {frame.f_lineno}"
+                raise Interrupted
+        return self
+
+
+def interruptions(act: Callable[[], None], reset: Callable[[], None], directory: Path) -> int:
+    """Interrupt `act` at each place in turn and return how many places there were."""
     place = 0
     while True:
         place += 1
-        seen = 0
-        where = ""
-        previous: dict[FrameType, str] = {}
-
-        def trace(frame: FrameType, event: str, argument: object) -> Any:
-            nonlocal seen, where
-            if "/pidproof/" not in frame.f_code.co_filename:
-                return None
-            frame.f_trace_opcodes = True
-            if event != "opcode":
-                return trace
-            may_run = previous.get(frame, "").startswith(("CALL", "RESUME", "JUMP_BACKWARD"))
-            previous[frame] = opcode_at(frame)
-            if may_run:
-                seen += 1
-                if seen == place:
-                    sys.settrace(None)
-                    where = f"{frame.f_code.co_name} in line {frame.f_lineno}"
-                    raise Interrupted
-            return trace
-
         before = Leftovers()
+        interrupter = Interrupter(place)
         tracer = sys.gettrace()
         try:
-            sys.settrace(trace)
+            sys.settrace(interrupter)
             act()
         except Interrupted:
             pass
         finally:
             sys.settrace(tracer)
+        where, seen = interrupter.where, interrupter.seen
+        del interrupter
         if where.startswith("__exit__ "):
-            # Before its first instruction nothing can be done but to drop the lock with the object.
+            # Before its first instruction the lock can only be dropped with its object.
             close_directories(before, directory)
         try:
             reset()
@@ -839,12 +845,6 @@ def close_directories(before: Leftovers, directory: Path) -> None:
     for fd, what in open_fds().items():
         if fd not in before.fds and what == str(directory):
             os.close(fd)
-
-
-def opcode_at(frame: FrameType) -> str:
-    import dis
-
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]]
 
 
 def test_an_interrupt_anywhere_in_a_with_block_leaves_nothing(tmp_path: Path) -> None:
@@ -978,12 +978,12 @@ def test_a_signal_with_a_handler_does_not_end_the_wait(spawn: Spawn, tmp_path: P
     assert read_line(waiter) == "free"
 
 
-# -------------------------------------------------------------------------------- mutual exclusion
+# --------------------------------------------------------------------------- mutual exclusion
 
 
 FARM = """
-    # Workers take the lock over and over; some are killed at random moments and replaced.  A record
-    # lock, which the kernel drops with its owner, shows whether two were ever inside at once.
+    # Workers take the lock over and over; some are killed at random moments and replaced.
+    # A record lock, which the kernel drops with its owner, shows whether two are inside.
     import fcntl, json, os, random, signal, sys, time
     from pidproof import _native
     from pidproof.lock.spawn_lock import SpawnLock
@@ -1080,7 +1080,7 @@ def test_a_waiter_that_touches_a_lock_being_born_does_not_fail_its_creator(
             pass
 
 
-# ---------------------------------------------------------------------------- kill at every call
+# ------------------------------------------------------------------------- kill at every call
 
 
 ONCE = """
@@ -1099,7 +1099,7 @@ ONCE = """
 
 
 def steps(tmp_path: Path) -> list[tuple[str, int]]:
-    """Return each system call of an acquisition as its name and which one of that name it is."""
+    """Return each system call of an acquisition: its name and which of that name it is."""
     trace = tmp_path / "trace"
     where = tmp_path / "recorded"
     where.mkdir()
@@ -1174,5 +1174,3 @@ def test_the_directory_holds_no_litter_and_the_process_no_descriptor(
     assert open_fds() == started
     assert before.items() <= open_fds().items()
     assert set(os.listdir(tmp_path)) == {"turn"}
-    assert random is not None
-    assert TESTS.is_dir()

@@ -125,24 +125,36 @@ def _server(parser: argparse.ArgumentParser) -> None:
     probe.add_argument("--log-line", metavar="REGEX", help="a line of its log matches")
     probes.add_argument("--http-status", metavar="N", type=int, help="the one status that counts")
     probes.add_argument(
-        "--http-header", metavar="'NAME: VALUE'", type=_header, action="append", default=[],
+        "--http-header",
+        metavar="'NAME: VALUE'",
+        type=_header,
+        action="append",
+        default=[],
         help="sent along; {token} is replaced",
     )
     parser.add_argument("--port", metavar="auto|N", type=_port, help="{port} implies auto")
     parser.add_argument("--port-env", metavar="NAME", default="PORT", help="default: PORT")
     parser.add_argument(
-        "--env", metavar="K=V", type=_pair, action="append", default=[],
+        "--env",
+        metavar="K=V",
+        type=_pair,
+        action="append",
+        default=[],
         help="added to the environment; {port}, {fd} and {token} are replaced",
     )
     parser.add_argument("--cwd", metavar="DIR", help="default: where you are")
     parser.add_argument("--version", metavar="V", dest="server_version", help="recorded, compared")
     parser.add_argument(
-        "--on-mismatch", choices=["upgrade", "replace", "reuse", "error"], default="upgrade",
+        "--on-mismatch",
+        choices=["upgrade", "replace", "reuse", "error"],
+        default="upgrade",
         help="when another version runs: replace an older one (upgrade, the default), any "
         "other (replace), none (reuse), or fail (error)",
     )
     parser.add_argument(
-        "--on-unknown", choices=["error", "beside"], default="error",
+        "--on-unknown",
+        choices=["error", "beside"],
+        default="error",
         help="when the recorded server can be neither proven nor ended",
     )
     for name, default, text in (

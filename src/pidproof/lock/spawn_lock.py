@@ -55,6 +55,7 @@ class Holder:
     def __init__(
         self,
         identity: ProcessIdentity,
+        *,
         purpose: str,
         since: float,
         deadline: float,
@@ -106,9 +107,7 @@ class SpawnLock:
         self._opened: list[int] = []
         ok = purpose.replace("-", "a").isalpha() and purpose.isascii() and purpose.islower()
         if not ok or len(purpose) > 32:
-            raise InvalidArgument(
-                f"purpose {purpose!r}: at most 32 lower-case letters and dashes"
-            )
+            raise InvalidArgument(f"purpose {purpose!r}: at most 32 lower-case letters and dashes")
         self._where = directory
         self._timeout = timeout
         self._hold = hold
@@ -117,7 +116,7 @@ class SpawnLock:
         self._guard = _native.Guard()
         self._place: PlaceInLine | None = None
         self.found: str | None = None
-        """How the lock was found when it was acquired: free, half-written, dead, abandoned, aged."""
+        """How the lock was found: free, half-written, dead, abandoned or aged."""
 
     # ------------------------------------------------------------------------------- acquire
 
@@ -242,11 +241,11 @@ class SpawnLock:
         native, since, deadline, purpose, liveness, reason = seen
         return Holder(
             ProcessIdentity(native),
-            purpose,
-            since / _SECOND,
-            deadline / _SECOND,
-            _LIVENESS[liveness],
-            _native.reason_text(reason),
+            purpose=purpose,
+            since=since / _SECOND,
+            deadline=deadline / _SECOND,
+            liveness=_LIVENESS[liveness],
+            reason=_native.reason_text(reason),
         )
 
     # ---------------------------------------------------------------------- fence and release

@@ -9,7 +9,13 @@ import signal as signals
 import time
 
 from pidproof import _native
-from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, ProcessSurvived, Refused
+from pidproof.errors import (
+    IdentityUnknown,
+    InvalidArgument,
+    ProcessGone,
+    ProcessSurvived,
+    Refused,
+)
 from pidproof.process.identity import Liveness
 
 
@@ -50,7 +56,8 @@ class ProcessHandle:
         liveness, reason, self._fd = identity._native.open()
         if liveness == _native.GONE:
             raise ProcessGone(
-                f"process {identity.pid} is gone: {_native.reason_text(reason)}", pid=identity.pid
+                f"process {identity.pid} is gone: {_native.reason_text(reason)}",
+                pid=identity.pid,
             )
         if liveness == _native.UNKNOWN:
             raise IdentityUnknown(

@@ -207,7 +207,7 @@ def identify(pid: int) -> ProcessIdentity:
     """
     from pidproof.errors import InvalidArgument
 
-    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 2**31:
+    if type(pid) is not int or not 0 < pid < 2**31:
         raise InvalidArgument(f"{pid!r} is not a pid; a pid is a whole number above 0")
     try:
         return ProcessIdentity(_native.Identity.of(pid))

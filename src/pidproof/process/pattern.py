@@ -106,8 +106,11 @@ class ArgvPattern:
 
     def __repr__(self) -> str:
         parts = (
-            repr(os.fsdecode(element)) if isinstance(element, bytes) else
-            "..." if element is ... else repr(element)
+            repr(os.fsdecode(element))
+            if isinstance(element, bytes)
+            else "..."
+            if element is ...
+            else repr(element)
             for element in self._elements
         )
         return f"ArgvPattern({', '.join(parts)})"

@@ -21,9 +21,10 @@ from pidproof.errors import (
 from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.process.identity import Liveness
 from pidproof.server import record as records
+from pidproof.server.fence import Job
 from pidproof.server.health import check_running
 from pidproof.server.paths import KeyDirectory
-from pidproof.server.record import FAILED, RUNNING, STARTING, BrokenRecord, Record
+from pidproof.server.record import RUNNING, STARTING, BrokenRecord
 from pidproof.server.results import Running
 from pidproof.server.spawn import reap_finished
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal
 
+    from pidproof.server.record import Record
     from pidproof.server.spec import Spec
 
 __all__ = ["ensure", "lock_for", "read_record", "running"]
@@ -61,10 +63,11 @@ def ensure(spec: Spec, say: Callable[[str], None]) -> Running:
             try:
                 if not lock.acquire(
                     timeout=max(0.0, deadline - time.monotonic()),
-                    satisfied=lambda seen=record: _has_come_up(directory, spec.key, seen),
+                    satisfied=_comes_up(directory, spec.key, record),
                 ):
                     continue  # a peer has started it meanwhile: look at that one
-                record, action = _ensure_locked(lock, directory, spec, deadline, say)
+                job = Job(lock=lock, directory=directory, spec=spec, deadline=deadline, say=say)
+                record, action = _ensure_locked(job)
                 return running(record, action, began)
             except LockLost:
                 if time.monotonic() >= deadline:
@@ -121,14 +124,18 @@ def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
     return check_running(directory, record, spec.probe, spec.probe_timeout).is_ready
 
 
-def _has_come_up(directory: KeyDirectory, key: str, seen: Record | None) -> bool:
-    """Is there a running server now that we have not looked at yet?"""
-    now = _read_quietly(directory, key)
-    if now is None or now.state != RUNNING or now.identity is None:
-        return False
-    if seen is not None and seen.state == RUNNING and now.is_same_start(seen):
-        return False
-    return now.identity.liveness() is Liveness.ALIVE
+def _comes_up(directory: KeyDirectory, key: str, seen: Record | None) -> Callable[[], bool]:
+    """Return what asks: is there a running server now that we have not looked at yet?"""
+
+    def has_come_up() -> bool:
+        now = _read_quietly(directory, key)
+        if now is None or now.state != RUNNING or now.identity is None:
+            return False
+        if seen is not None and seen.state == RUNNING and now.is_same_start(seen):
+            return False
+        return now.identity.liveness() is Liveness.ALIVE
+
+    return has_come_up
 
 
 # ---------------------------------------------------------------------------------- under the lock
@@ -156,41 +163,35 @@ def read_record(directory: KeyDirectory, key: str) -> Record | None:
 
 
 def _ensure_locked(
-    lock: SpawnLock,
-    directory: KeyDirectory,
-    spec: Spec,
-    deadline: float,
-    say: Callable[[str], None],
+    job: Job,
 ) -> tuple[Record, Literal["reused", "spawned", "adopted", "replaced"]]:
     from pidproof.server.start import start
 
-    previous = read_record(directory, spec.key)
+    previous = read_record(job.directory, job.spec.key)
     action: Literal["spawned", "replaced"] = "spawned"
     extra: dict[str, Any] = {}
-    if previous is not None and previous.state != FAILED and previous.identity is not None:
+    if previous is not None and previous.identity is not None:
         liveness, evidence = previous.identity.explain()
         if liveness is Liveness.UNKNOWN:
-            extra = _beside(previous, evidence, spec)
+            extra = _beside(job, previous, evidence)
         elif liveness is Liveness.ALIVE:
-            outcome = _settle(lock, directory, previous, spec, deadline, say)
+            outcome = _settle(job, previous)
             if not isinstance(outcome, dict):
                 return outcome
             action, extra = "replaced", outcome
         else:
-            _clear_session(lock, directory, previous, spec)
-    record = start(
-        lock, directory, spec, previous, deadline=deadline, say=say, extra=extra
-    )
-    return record, action
+            _clear_session(job, previous)
+    return start(job, previous, extra=extra), action
 
 
-def _beside(previous: Record, evidence: str, spec: Spec) -> dict[str, Any]:
-    """The recorded server can be neither proven nor ended: only on demand is one started beside."""
+def _beside(job: Job, previous: Record, evidence: str) -> dict[str, Any]:
+    """A server that can be neither proven nor ended: only on demand is one started beside it."""
     assert previous.identity is not None
-    if spec.on_unknown != "beside":
+    if job.spec.on_unknown != "beside":
         raise IdentityUnknown(
-            f"whether the recorded server of {spec.key!r} (process {previous.identity.pid}) still "
-            f"runs cannot be told: {evidence}; nothing was ended and nothing started",
+            f"whether the recorded server of {previous.key!r} (process "
+            f"{previous.identity.pid}) still runs cannot be told: {evidence}; "
+            "nothing was ended and nothing started",
             remedy="look from where it was started, or start another beside it with "
             "--on-unknown beside",
             pid=previous.identity.pid,
@@ -198,30 +199,23 @@ def _beside(previous: Record, evidence: str, spec: Spec) -> dict[str, Any]:
     return {"beside": [*(previous.get("beside") or []), str(previous.identity)]}
 
 
-def _clear_session(
-    lock: SpawnLock, directory: KeyDirectory, previous: Record, spec: Spec
-) -> None:
+def _clear_session(job: Job, previous: Record) -> None:
     """End what a server that died has left running of its session."""
     from pidproof.server import log
     from pidproof.server.terminate import end_session
 
-    if previous.managed != "auto":
-        return
-    ended = end_session(lock, directory, previous, grace=spec.grace)
+    ended = end_session(job.lock, job.directory, previous, grace=job.spec.grace)
     if ended and previous.identity is not None:
         log.append_history(
-            directory, "cleared", pid=previous.identity.pid,
+            job.directory,
+            "cleared",
+            pid=previous.identity.pid,
             evidence=f"{ended} processes of the session of a server that is gone",
         )
 
 
 def _settle(
-    lock: SpawnLock,
-    directory: KeyDirectory,
-    record: Record,
-    spec: Spec,
-    deadline: float,
-    say: Callable[[str], None],
+    job: Job, record: Record
 ) -> tuple[Record, Literal["reused", "adopted"]] | dict[str, Any]:
     """Decide about a recorded server that runs: return it, or end it.
 
@@ -231,72 +225,70 @@ def _settle(
     from pidproof.server.terminate import end_server
 
     assert record.identity is not None
-    mismatch = _mismatch(record, spec)
-    reason = f"version {record.version}, not {spec.version}"
+    mismatch = _mismatch(record, job.spec)
+    reason = f"version {record.version}, not {job.spec.version}"
     if mismatch != "replace":
         try:
-            kept, reason = _keep_if_healthy(lock, directory, record, spec, deadline, say)
+            kept, reason = _keep_if_healthy(job, record)
         except ProcessGone:
-            _clear_session(lock, directory, record, spec)
+            _clear_session(job, record)
             return {}
         if kept is not None:
             return kept
     if record.managed != "auto":
         raise Refused(
-            f"process {record.identity.pid}, the server of {spec.key!r}, was started by hand and "
-            f"is not what was asked for ({reason}); it was left alone",
-            remedy=f"pidproof stop {spec.key}, then run this again",
+            f"process {record.identity.pid}, the server of {record.key!r}, was started by hand "
+            f"and is not what was asked for ({reason}); it was left alone",
+            remedy=f"pidproof stop {record.key}, then run this again",
             pid=record.identity.pid,
         )
-    say(f"ending process {record.identity.pid} of {spec.key}: {reason}")
-    how = end_server(
-        lock, directory, record, grace=spec.grace, pattern=spec.pattern or _pattern_of(record)
-    )
-    log.append_history(directory, "ended", pid=record.identity.pid, how=how, evidence=reason)
+    job.say(f"ending process {record.identity.pid} of {record.key}: {reason}")
+    pattern = job.spec.pattern or record.pattern()
+    how = end_server(job.lock, job.directory, record, grace=job.spec.grace, pattern=pattern)
+    log.append_history(job.directory, "ended", pid=record.identity.pid, how=how, evidence=reason)
     if mismatch == "replace":
         return {"replaced": {"version": record.version, "at": time.monotonic()}}
     return {}
 
 
-def _pattern_of(record: Record) -> Any:
-    from pidproof.process.pattern import ArgvPattern
-
-    return ArgvPattern.from_json(record.get("pattern")) if record.get("pattern") else None
-
-
 def _keep_if_healthy(
-    lock: SpawnLock,
-    directory: KeyDirectory,
-    record: Record,
-    spec: Spec,
-    deadline: float,
-    say: Callable[[str], None],
+    job: Job, record: Record
 ) -> tuple[tuple[Record, Literal["reused", "adopted"]] | None, str]:
-    """Return the server if it is healthy, or comes up in the time that its start has; else why."""
+    """Return the server if it is healthy, or comes up in the time its start has; else why not."""
     from pidproof.server.health import check_patiently, wait_ready
     from pidproof.server.probe import Health
     from pidproof.server.start import publish
 
     assert record.identity is not None
+    spec = job.spec
     with record.identity.open() as handle:
         if record.state == STARTING:
             # Its launcher died after letting it run: it has what is left of its start-up time.
             since = record.get("started") or time.monotonic()
-            until = min(deadline, max(since, time.monotonic() - 86400) + spec.startup_timeout)
             checkup = wait_ready(
-                directory, record, spec.probe, timeout=spec.probe_timeout, deadline=until,
-                handle=handle, say=say,
+                job.directory,
+                record,
+                spec.probe,
+                timeout=spec.probe_timeout,
+                deadline=min(job.deadline, since + spec.startup_timeout),
+                handle=handle,
+                say=job.say,
             )
         else:
             checkup = check_patiently(
-                directory, record, spec.probe, timeout=spec.probe_timeout,
-                threshold=spec.failure_threshold, deadline=deadline, handle=handle,
+                job.directory,
+                record,
+                spec.probe,
+                timeout=spec.probe_timeout,
+                threshold=spec.failure_threshold,
+                deadline=job.deadline,
+                handle=handle,
             )
         if handle.liveness() is Liveness.GONE:
             raise ProcessGone(f"process {handle.pid} has exited", pid=handle.pid)
         if checkup.outcome.health is Health.UNKNOWN:
             raise IdentityUnknown(
-                f"whether {spec.key!r} (process {handle.pid}) is healthy cannot be told: "
+                f"whether {record.key!r} (process {handle.pid}) is healthy cannot be told: "
                 f"{checkup.outcome.detail}; it was left alone",
                 remedy="run this from where that port or socket can be reached",
                 pid=handle.pid,
@@ -304,9 +296,9 @@ def _keep_if_healthy(
         if not checkup.is_ready:
             return None, checkup.outcome.detail
     if record.state == STARTING:
-        return (publish(lock, directory, record, checkup), "adopted"), ""
+        return (publish(job, record, checkup), "adopted"), ""
     if checkup.listener != record.get("listener"):
-        record = publish(lock, directory, record, checkup)
+        record = publish(job, record, checkup)
     return (record, "reused"), ""
 
 

@@ -43,7 +43,11 @@ class Checkup(Frozen):
 
 
 def _checkup(
-    health: Health, detail: str, *, stranger: bool = False, proven: dict[str, Any] | None = None
+    health: Health,
+    detail: str,
+    *,
+    stranger: bool = False,
+    proven: dict[str, Any] | None = None,
 ) -> Checkup:
     outcome = Outcome(health=health, detail=detail)
     return Checkup(outcome=outcome, stranger=stranger, listener=proven)
@@ -54,9 +58,7 @@ def exited() -> Checkup:
     return _checkup(Health.FAILED, "it has exited")
 
 
-def check(
-    directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float
-) -> Checkup:
+def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float) -> Checkup:
     """Ask once.  The port is proven to be the server's first, so that neither a stranger's answer
     counts nor a token reaches him."""
     assert record.identity is not None

@@ -11,9 +11,11 @@ from pidproof.process.identity import Liveness, identify
 from pidproof.server import log
 from pidproof.server import record as records
 from pidproof.server.ensure import lock_for, read_record, running
+from pidproof.server.fence import Job, fenced
 from pidproof.server.paths import KeyDirectory
+from pidproof.server.plan import Plan, choose_port, prepare
 from pidproof.server.spawn import find_command
-from pidproof.server.start import Plan, choose_port, prepare, start
+from pidproof.server.start import start
 
 
 TYPE_CHECKING = False
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from pidproof.lock.spawn_lock import SpawnLock
     from pidproof.server.record import Record
     from pidproof.server.results import Running
     from pidproof.server.spec import Spec
@@ -60,10 +61,9 @@ def start_detached(spec: Spec, say: Callable[[str], None]) -> Running:
             lock.acquire(timeout=spec.timeout)
             previous = read_record(directory, spec.key)
             _check_free(previous, spec)
-            record = start(
-                lock, directory, spec, previous, deadline=began + spec.timeout, say=say,
-                managed="manual",
-            )
+            deadline = began + spec.timeout
+            job = Job(lock=lock, directory=directory, spec=spec, deadline=deadline, say=say)
+            record = start(job, previous, managed="manual")
             return running(record, "spawned", began)
         finally:
             lock.release()
@@ -91,7 +91,11 @@ def start_here(spec: Spec) -> NoReturn:
         plan = Plan(spec, port, bound)
         record = prepare(spec, plan, directory, previous, path=path, managed="manual")
         record = record.with_(identity=str(identify(os.getpid())), log=None)
-        _record_here(lock, directory, record)
+        with fenced(lock, directory, previous):
+            records.write(directory, record)
+        log.append_history(
+            directory, "started", pid=os.getpid(), evidence="by hand, in the foreground"
+        )
         env = plan.environment(spec, directory)
         env["PIDPROOF_PID"] = str(os.getpid())
         if bound is not None:
@@ -104,11 +108,3 @@ def start_here(spec: Spec) -> NoReturn:
         lock.release()
     os.chdir(spec.cwd)
     os.execve(path, plan.command, env)
-
-
-def _record_here(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
-    with lock.fenced():
-        records.write(directory, record)
-    log.append_history(
-        directory, "started", pid=os.getpid(), evidence="by hand, in the foreground"
-    )

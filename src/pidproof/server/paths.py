@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Where the state lives, and reading and writing there without following anything hostile.
 
-    <root>/<host>/<slug>-<hash>/    lock, turn, record.json, server.log, history.jsonl
+<root>/<host>/<slug>-<hash>/    lock, turn, record.json, server.log, history.jsonl
 """
 
 from __future__ import annotations
@@ -43,12 +43,8 @@ def check_key(key: str) -> str:
         InvalidArgument: it is not 1 to 128 letters, digits and . _ - + @ : / =, or starts with
             a dash.
     """
-    if (
-        not isinstance(key, str)
-        or not 0 < len(key) <= KEY_LIMIT
-        or key[0] == "-"
-        or not _KEY_CHARACTERS.issuperset(key)
-    ):
+    ok = type(key) is str and 0 < len(key) <= KEY_LIMIT
+    if not ok or key[0] == "-" or not _KEY_CHARACTERS.issuperset(key):
         raise InvalidArgument(
             f"{key!r} is not a key",
             remedy=f"a key is 1 to {KEY_LIMIT} letters, digits and . _ - + @ : / = "
@@ -147,20 +143,15 @@ def _check_owner(info: os.stat_result, path: str) -> None:
         )
 
 
-def open_directory(path: str, *, create: bool) -> int:
-    """Open a directory that only we can write; raises FileNotFoundError unless create."""
+def _open_step(name: str, parent: int | None, path: str, *, create: bool) -> int:
+    """Open one directory that only we can write; raises FileNotFoundError unless create."""
     try:
-        try:
-            fd = os.open(path, _DIRECTORY)
-        except FileNotFoundError:
-            if not create:
-                raise
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        if create:
             try:
-                os.mkdir(path, 0o700)
+                os.mkdir(name, 0o700, dir_fd=parent)
             except FileExistsError:
                 pass
-            fd = os.open(path, _DIRECTORY)
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -170,6 +161,30 @@ def open_directory(path: str, *, create: bool) -> int:
     except BaseException:
         os.close(fd)
         raise
+    return fd
+
+
+def open_directory(*names: str, create: bool = False) -> int:
+    """Open the state directory, or one below it, following no symbolic link on the way.
+
+    Raises:
+        FileNotFoundError: there is none, and none is to be created.
+        StateError, UnsafePath: it cannot be used, with the reason.
+    """
+    path = state_root()
+    if create and not os.path.lexists(path):
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise_state_error(error, os.path.dirname(path), "created")
+    fd = _open_step(path, None, path, create=create)
+    for name in names:
+        path = f"{path}/{name}"
+        parent = fd
+        try:
+            fd = _open_step(name, parent, path, create=create)
+        finally:
+            os.close(parent)
     return fd
 
 
@@ -190,16 +205,16 @@ class KeyDirectory:
         """
         check_key(key)
         slug = "".join(c if c in _SLUG_CHARACTERS else "-" for c in key).lstrip(".-")[:40]
-        host = host_directory()
-        path = f"{host}/{slug or 'key'}-{_digest(key)}"
+        return cls.named(f"{slug or 'key'}-{_digest(key)}", create=create)
+
+    @classmethod
+    def named(cls, name: str, *, create: bool = False) -> KeyDirectory | None:
+        """Open a directory by its name; else as `open`."""
         try:
-            return cls(path, open_directory(path, create=False))
+            fd = open_directory(_host_name(), name, create=create)
         except FileNotFoundError:
-            if not create:
-                return None
-        for parent in (state_root(), host):
-            os.close(open_directory(parent, create=True))
-        return cls(path, open_directory(path, create=True))
+            return None
+        return cls(f"{host_directory()}/{name}", fd)
 
     def close(self) -> None:
         """Close it; may be called again."""
@@ -295,9 +310,8 @@ class KeyDirectory:
 
 def list_directories() -> Iterator[KeyDirectory]:
     """Open the directory of each key of this machine, one after the other, sorted."""
-    host = host_directory()
     try:
-        fd = open_directory(host, create=False)
+        fd = open_directory(_host_name())
     except FileNotFoundError:
         return
     try:
@@ -305,10 +319,7 @@ def list_directories() -> Iterator[KeyDirectory]:
     finally:
         os.close(fd)
     for name in names:
-        path = f"{host}/{name}"
-        try:
-            directory = KeyDirectory(path, open_directory(path, create=False))
-        except FileNotFoundError:
-            continue
-        with directory:
-            yield directory
+        directory = KeyDirectory.named(name)
+        if directory is not None:
+            with directory:
+                yield directory

@@ -136,9 +136,7 @@ class Http(Probe):
         headers = {
             name: value.replace("{token}", target.token) for name, value in self.headers.items()
         }
-        code = status_of(
-            "127.0.0.1", target.port, self.path, headers=headers, timeout=timeout
-        )
+        code = status_of("127.0.0.1", target.port, self.path, headers=headers, timeout=timeout)
         detail = f"GET {self.path} on port {target.port} answered {code}"
         if code == self.status or (self.status is None and 200 <= code < 400):
             return _ready(detail)
@@ -263,9 +261,7 @@ class LogLine(Probe):
         try:
             re.compile(regex)
         except re.error as error:
-            raise InvalidArgument(
-                f"{regex!r} is not a regular expression: {error}"
-            ) from error
+            raise InvalidArgument(f"{regex!r} is not a regular expression: {error}") from error
         self.regex = regex
 
     def _ask(self, target: Target, timeout: float) -> Outcome:
@@ -298,7 +294,7 @@ class Call(Probe):
     def _ask(self, target: Target, timeout: float) -> Outcome:
         try:
             answer = self.function(target)
-        except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
+        except Exception as error:
             detail = f"the probe raised {type(error).__name__}: {error}"
             return Outcome(health=Health.FAILED, detail=detail)
         if answer:

@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pidproof.process.pattern import ArgvPattern
     from pidproof.server.paths import KeyDirectory
 
 __all__ = ["NAME", "SCHEMA", "BrokenRecord", "Record", "read", "write"]
@@ -27,7 +28,7 @@ FAILED = "failed"
 
 
 class BrokenRecord(Error):
-    """The record does not parse: torn by a power cut, or edited.  Internal; never shown as it is."""
+    """The record does not parse: torn by a power cut, or edited.  Never leaves this package."""
 
 
 class Record:
@@ -85,6 +86,13 @@ class Record:
     @property
     def url(self) -> str | None:
         return self.data.get("url")
+
+    def pattern(self) -> ArgvPattern | None:
+        """Return the argv that the server must have to be ended, if it was given one."""
+        from pidproof.process.pattern import ArgvPattern
+
+        data = self.data.get("pattern")
+        return ArgvPattern.from_json(data) if data else None
 
     def is_same_start(self, other: Record | None) -> bool:
         """Say whether both tell of one start."""

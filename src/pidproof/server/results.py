@@ -51,7 +51,9 @@ class Running(Frozen):
 
     def __repr__(self) -> str:
         # The token is a secret, and reprs end up in logs.
-        return f"Running(key={self.key!r}, pid={self.pid}, url={self.url!r}, action={self.action!r})"
+        return (
+            f"Running(key={self.key!r}, pid={self.pid}, url={self.url!r}, action={self.action!r})"
+        )
 
 
 class Status(Frozen):

@@ -95,9 +95,7 @@ class Server:
         self._say = on_event or _silent
 
     @classmethod
-    def recorded(
-        cls, key: str, *, on_event: Callable[[str], None] | None = None
-    ) -> Server:
+    def recorded(cls, key: str, *, on_event: Callable[[str], None] | None = None) -> Server:
         """Return the server of a key as it was last started.
 
         Raises:

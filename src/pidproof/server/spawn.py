@@ -84,6 +84,7 @@ class Child:
         command: Sequence[str],
         env: Mapping[str, str],
         cwd: str,
+        *,
         output_fd: int,
         listen_fd: int = -1,
     ) -> ProcessIdentity:
@@ -99,8 +100,8 @@ class Child:
                 [os.fsencode(word) for word in command],
                 [os.fsencode(f"{name}={value}") for name, value in env.items()],
                 os.fsencode(cwd),
-                output_fd,
-                listen_fd,
+                output_fd=output_fd,
+                listen_fd=listen_fd,
             )
         except OSError as error:
             raise StateError(
@@ -157,8 +158,7 @@ class Child:
                     return None
                 if left <= 0:
                     raise NeverHealthy(
-                        f"process {self.pid} did not get to its command within "
-                        f"{EXEC_TIMEOUT:g} s",
+                        f"process {self.pid} did not get to its command within {EXEC_TIMEOUT:g} s",
                         pid=self.pid,
                     ) from error
 
@@ -168,9 +168,7 @@ class Child:
         except OSError:
             return False
 
-    def _exec_error(
-        self, stage: int, number: int, command: Sequence[str], cwd: str
-    ) -> Error:
+    def _exec_error(self, stage: int, number: int, command: Sequence[str], cwd: str) -> Error:
         name, why = command[0], os.strerror(number)
         if stage == _native.STAGE_DIRECTORY:
             return StateError(

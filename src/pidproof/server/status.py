@@ -25,8 +25,18 @@ __all__ = ["list_all", "status"]
 
 def _absent(key: str, detail: str = "no server is recorded") -> Status:
     return Status(
-        key=key, state="absent", detail=detail, pid=None, identity=None, url=None, port=None,
-        managed=None, version=None, command=(), log=None, started_at=None,
+        key=key,
+        state="absent",
+        detail=detail,
+        pid=None,
+        identity=None,
+        url=None,
+        port=None,
+        managed=None,
+        version=None,
+        command=(),
+        log=None,
+        started_at=None,
     )
 
 
@@ -68,9 +78,7 @@ def list_all(*, timeout: float = 2.0) -> Iterator[Status]:
             yield _look(directory, record, None, timeout)
 
 
-def _look(
-    directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float
-) -> Status:
+def _look(directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float) -> Status:
     state, detail = _judge(directory, record, probe, timeout)
     return Status(
         key=record.key,

@@ -8,6 +8,7 @@ from pidproof.process.identity import Liveness
 from pidproof.server import log
 from pidproof.server import record as records
 from pidproof.server.ensure import read_record
+from pidproof.server.fence import fenced
 from pidproof.server.paths import KeyDirectory
 from pidproof.server.results import Stopped
 from pidproof.server.spawn import reap_finished
@@ -75,23 +76,12 @@ def _end(lock: SpawnLock, directory: KeyDirectory, record: Record, grace: float)
     if liveness is Liveness.GONE:
         end_session(lock, directory, record, grace=grace)
         return "gone"
-    from pidproof.process.pattern import ArgvPattern
-
-    pattern = record.get("pattern")
-    return end_server(
-        lock,
-        directory,
-        record,
-        grace=grace,
-        pattern=ArgvPattern.from_json(pattern) if pattern else None,
-    )
+    return end_server(lock, directory, record, grace=grace, pattern=record.pattern())
 
 
 def _drop(lock: SpawnLock, directory: KeyDirectory, record: Record | None) -> None:
-    with lock.fenced():
-        now = records.read(directory, record.key) if record is not None else None
-        if record is None or record.is_same_start(now):
-            directory.remove(records.NAME)
+    with fenced(lock, directory, record):
+        directory.remove(records.NAME)
 
 
 def recorded_spec(key: str, **changes: object) -> Spec:

@@ -11,7 +11,7 @@ from pidproof.process.identity import Liveness
 from pidproof.process.scan import find
 from pidproof.server import log
 from pidproof.server import record as records
-from pidproof.server.paths import host_directory, list_directories
+from pidproof.server.paths import KeyDirectory, host_directory, list_directories
 from pidproof.server.record import FAILED, BrokenRecord
 from pidproof.server.results import Swept
 from pidproof.server.terminate import end_server, end_session
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pidproof.process.identity import ProcessIdentity
-    from pidproof.server.paths import KeyDirectory
     from pidproof.server.record import Record
 
 __all__ = ["claimants", "sweep"]
@@ -173,16 +172,13 @@ def _sweep_untracked(*, dry_run: bool) -> Iterator[Swept]:
 
 def _is_named(path: str, nonce: str, identity: ProcessIdentity) -> str | None:
     """Return "" if the record names this process, words if that cannot be told, else None."""
-    from pidproof.server.paths import KeyDirectory, open_directory
-
-    directory_path = os.path.dirname(path)
     try:
-        fd = open_directory(directory_path, create=False)
-    except FileNotFoundError:
-        return None
+        directory = KeyDirectory.named(os.path.basename(os.path.dirname(path)))
     except Error as error:
         return str(error)
-    with KeyDirectory(directory_path, fd) as directory:
+    if directory is None:
+        return None
+    with directory:
         lock = SpawnLock(directory.fd, timeout=5.0, hold=60.0, purpose="sweep")
         try:
             # Under the lock no start is half way between its process and its record.

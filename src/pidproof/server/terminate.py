@@ -7,10 +7,10 @@ import signal
 import time
 
 from pidproof import _native
-from pidproof.errors import IdentityUnknown, LockLost, ProcessGone, Refused
+from pidproof.errors import IdentityUnknown, ProcessGone, Refused
 from pidproof.process.handle import KILL_TIMEOUT, survived
 from pidproof.process.scan import find
-from pidproof.server import record as records
+from pidproof.server.fence import fenced
 
 
 TYPE_CHECKING = False
@@ -54,9 +54,7 @@ def end_server(
         return "gone"
     with handle:
         _check_pattern(record, pattern)
-        how = _end(
-            handle, grace, lambda number, group: _send(lock, directory, record, handle, number, group)
-        )
+        how = _end(handle, grace, _fenced_sender(lock, directory, record, handle))
     end_session(lock, directory, record, grace=grace)
     return how
 
@@ -75,26 +73,19 @@ def _check_pattern(record: Record, pattern: ArgvPattern | None) -> None:
         )
 
 
-def _send(
-    lock: SpawnLock,
-    directory: KeyDirectory,
-    record: Record,
-    handle: ProcessHandle,
-    number: int,
-    group: bool,
-) -> None:
-    with lock.fenced():
-        if not record.is_same_start(records.read(directory, record.key)):
-            raise LockLost(
-                f"the record of {record.key!r} was replaced meanwhile; nothing more was signalled",
-                remedy="run the command again",
-            )
-        handle.signal(number, group=group)
+def _fenced_sender(
+    lock: SpawnLock, directory: KeyDirectory, record: Record, handle: ProcessHandle
+) -> Callable[[int, bool], None]:
+    """Return what sends a signal, to the process or to its group, from inside the guard."""
+
+    def send(number: int, group: bool = False) -> None:
+        with fenced(lock, directory, record):
+            handle.signal(number, group=group)
+
+    return send
 
 
-def _end(
-    handle: ProcessHandle, grace: float, send: Callable[[int, bool], None]
-) -> str:
+def _end(handle: ProcessHandle, grace: float, send: Callable[[int, bool], None]) -> str:
     try:
         send(signal.SIGTERM, False)
         # A stopped process would keep the SIGTERM pending until it is continued.
@@ -135,9 +126,7 @@ def _members(record: Record) -> list[ProcessHandle]:
     return handles
 
 
-def end_session(
-    lock: SpawnLock, directory: KeyDirectory, record: Record, *, grace: float
-) -> int:
+def end_session(lock: SpawnLock, directory: KeyDirectory, record: Record, *, grace: float) -> int:
     """End what a server that is gone has left behind in its session; returns how many.
 
     Raises:
@@ -154,7 +143,8 @@ def end_session(
             for number, until in ((signal.SIGTERM, deadline), (signal.SIGKILL, None)):
                 for handle in handles:
                     try:
-                        _send(lock, directory, record, handle, number, False)
+                        with fenced(lock, directory, record):
+                            handle.signal(number)
                     except ProcessGone:
                         continue
                 stop = until if until is not None else time.monotonic() + KILL_TIMEOUT
