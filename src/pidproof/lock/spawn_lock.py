@@ -71,10 +71,7 @@ class Holder:
 
     def describe(self) -> str:
         """Return pid, command and age in words."""
-        try:
-            command = b" ".join(self.identity.argv()).decode(errors="replace")[:120]
-        except OSError:
-            command = self.reason
+        command = self.identity.command_line()
         held = time.monotonic() - self.since
         return f"process {self.identity.pid} ({command}), for {held:.1f} s, to {self.purpose}"
 

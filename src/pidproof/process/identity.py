@@ -122,6 +122,17 @@ class ProcessIdentity:
         """
         return _split(self._read(_native.TEXT_ARGV))
 
+    def command_line(self) -> str:
+        """Return its arguments as one printable line for people, cut; `?` if they are not to be had.
+
+        Never to be matched against: words run together here.
+        """
+        try:
+            text = b" ".join(self.argv()).decode(errors="replace")
+        except (ProcessGone, IdentityUnknown):
+            return "?"
+        return "".join(c if c.isprintable() else " " for c in text[:120])
+
     def environ(self) -> dict[bytes, bytes]:
         """Return the environment it was started with; errors as `argv`.
 

@@ -61,7 +61,8 @@ def exited() -> Checkup:
 def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float) -> Checkup:
     """Ask once.  The port is proven to be the server's first, so that neither a stranger's answer
     counts nor a token reaches him."""
-    assert record.identity is not None
+    identity = record.identity
+    assert identity is not None
     proven = record.get("listener")
     if probe is None:
         return _checkup(Health.READY, "it runs, and has no probe")
@@ -70,18 +71,19 @@ def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout:
         if port is None:
             return _checkup(Health.UNKNOWN, f"a {probe.kind} probe needs a port, and none is known")
         if not listener.is_proven(proven):
-            proof = listener.prove(port, record.identity, record.nonce)
+            proof = listener.prove(port, identity, record.nonce)
             if proof.found != "ours":
                 health = Health.UNKNOWN if proof.found == "unknown" else Health.FAILED
                 return _checkup(health, proof.detail, stranger=proof.found == "stranger")
             proven = proof.listener
     target = Target(
         directory=directory,
-        pid=record.identity.pid,
+        pid=identity.pid,
         port=record.port,
         token=record.get("token", ""),
         log_offset=record.get("log_offset") or 0,
         env=record.get("probe_env") or {},
+        owns=lambda pid: listener.is_of(pid, identity, record.nonce),
     )
     outcome = probe.check(target, timeout)
     return Checkup(outcome=outcome, stranger=False, listener=proven)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pidproof.process.identity import ProcessIdentity
 
-__all__ = ["Proof", "is_proven", "owner_of", "prove"]
+__all__ = ["Proof", "describe", "is_of", "is_proven", "owner_of", "prove"]
 
 
 def is_proven(listener: dict[str, Any] | None) -> bool:
@@ -51,17 +51,27 @@ def prove(port: int, identity: ProcessIdentity, nonce: str) -> Proof:
     if found is None:
         return Proof(found="nobody", detail=f"nobody listens on port {port}", listener=None)
     ours, pid, fd, uid, inode = found
-    if ours or (pid and _carries(pid, nonce)) or (not pid and uid == os.geteuid()):
+    if ours or _carries(pid, nonce) or (not pid and uid == os.geteuid()):
         listener = {"pid": pid, "fd": fd, "inode": inode}
         return Proof(found="ours", detail=f"port {port} is the server's", listener=listener)
-    detail = f"port {port} belongs to {_describe(pid, uid)}"
+    detail = f"port {port} belongs to {describe(pid, uid)}"
     return Proof(found="stranger", detail=detail, listener=None)
+
+
+def is_of(pid: int, identity: ProcessIdentity, nonce: str) -> bool:
+    """Say whether whatever process has the pid is the server, or one that it has started."""
+    if pid == identity.pid or _carries(pid, nonce):
+        return True
+    try:
+        return pid > 0 and _native.status(pid)[3] == identity.pid
+    except OSError:
+        return False
 
 
 def _carries(pid: int, nonce: str) -> bool:
     try:
         return identify(pid).environ().get(b"PIDPROOF_NONCE") == nonce.encode()
-    except (Error, OSError):
+    except Error:
         return False
 
 
@@ -71,14 +81,14 @@ def owner_of(port: int) -> str | None:
         found = _native.find_listener(port, 0)
     except OSError as error:
         return f"a process that cannot be named ({error.strerror})"
-    return _describe(found[1], found[3]) if found else None
+    return describe(found[1], found[3]) if found else None
 
 
-def _describe(pid: int, uid: int) -> str:
+def describe(pid: int, uid: int) -> str:
+    """Return pid and command of whatever process has the pid, for a message."""
     if not pid:
         return f"a process of uid {uid}"
     try:
-        command = b" ".join(identify(pid).argv()).decode(errors="replace")[:120]
-    except (Error, OSError):
+        return f"process {pid} ({identify(pid).command_line()})"
+    except Error:
         return f"process {pid}"
-    return f"process {pid} ({command})"

@@ -55,15 +55,19 @@ class Outcome(Frozen):
 
 
 class Target(Frozen):
-    """What a probe may need to know of the server it asks."""
+    """What a probe may need to know of the server it asks.
 
-    __slots__ = ("directory", "env", "log_offset", "pid", "port", "token")
+    owns: says of a pid whether it is the server's, or of a process that it has started.
+    """
+
+    __slots__ = ("directory", "env", "log_offset", "owns", "pid", "port", "token")
     directory: KeyDirectory
     pid: int
     port: int | None
     token: str
     log_offset: int
     env: Mapping[str, str]
+    owns: Callable[[int], bool]
 
 
 class Probe:
@@ -171,7 +175,10 @@ class Tcp(Probe):
 
 
 class Unix(Probe):
-    """Connect to a Unix socket: ready once it accepts and its peer is of this user."""
+    """Connect to a Unix socket: ready once it accepts, and the server is who listens there.
+
+    Who called listen(2) on it is told by the kernel (SO_PEERCRED, unix(7)).
+    """
 
     __slots__ = ("path",)
     kind = "unix"
@@ -194,11 +201,11 @@ class Unix(Probe):
             connection.connect(self.path)
             raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid, uid, _ = struct.unpack("iii", raw)
-        if uid != os.geteuid():
-            return Outcome(
-                health=Health.FAILED,
-                detail=f"{self.path} is served by process {pid} of uid {uid}",
-            )
+        if not target.owns(pid):
+            from pidproof.server.listener import describe
+
+            stranger = describe(pid, uid)
+            return Outcome(health=Health.FAILED, detail=f"{self.path} belongs to {stranger}")
         return _ready(f"{self.path} accepts connections")
 
     def to_json(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ LIMIT = 64 * 1024
 STARTING = "starting"
 RUNNING = "running"
 FAILED = "failed"
+STOPPED = "stopped"
 
 
 class BrokenRecord(Error):
@@ -34,7 +35,8 @@ class BrokenRecord(Error):
 class Record:
     """A record as plain data.  Fields that this version does not know are kept.
 
-    state: starting (recorded before it could run), running, or failed (ended before it was ready).
+    state: starting (recorded before it could run), running, failed (ended before it was ready), or
+        stopped (to be started again at once).
     managed: auto, or manual for one that `ensure` must never end.
     nonce: of this start; its process carries it as PIDPROOF_NONCE.
     started: `time.monotonic()` of the start, meaningful within the boot of the identity.

@@ -163,15 +163,17 @@ class Server:
         return stop(self.key, grace=self._spec.grace, timeout=timeout)
 
     def restart(self) -> Running:
-        """Stop it, then start it again as it was: by hand if it was started by hand.
+        """Stop it, then start it again as it was: on its port, and by hand if it was so.
 
         Another caller may start it in between; that one is returned.
 
         Raises:
             Error: as `stop` and `ensure`.
         """
+        from pidproof.server.stop import stop
+
         was_manual = self.status(timeout=0.0).managed == "manual"
-        self.stop(timeout=self._spec.timeout)
+        stop(self.key, grace=self._spec.grace, timeout=self._spec.timeout, forget=False)
         return self.start() if was_manual else self.ensure()
 
     def logs(self, lines: int = 100) -> list[str]:

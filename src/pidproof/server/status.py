@@ -10,7 +10,7 @@ from pidproof.server import record as records
 from pidproof.server.health import check, check_running
 from pidproof.server.paths import KeyDirectory, list_directories
 from pidproof.server.probe import Health, from_json
-from pidproof.server.record import FAILED, STARTING, BrokenRecord, Record
+from pidproof.server.record import FAILED, STARTING, STOPPED, BrokenRecord, Record
 from pidproof.server.results import Status
 
 
@@ -102,6 +102,8 @@ def _judge(
     if record.identity is None:
         if record.state == FAILED:
             return "failed", f"its last start failed: {record.get('reason')}"
+        if record.state == STOPPED:
+            return "absent", "it was stopped"
         return "starting", "its launcher is about to start it, or died before that"
     liveness, evidence = record.identity.explain()
     if liveness is not Liveness.ALIVE:

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["recorded_spec", "stop"]
 
 
-def stop(key: str, *, grace: float = 6.0, timeout: float = 60.0) -> Stopped:
+def stop(key: str, *, grace: float = 6.0, timeout: float = 60.0, forget: bool = True) -> Stopped:
     """End the server of a key, whoever started it, and drop its record.
 
-    Waits for a start that is under way.  To stop what does not run is no error.
+    Waits for a start that is under way.  To stop what does not run is no error.  forget False: the
+    record stays, so that the next start takes the same port.
 
     Raises:
         IdentityUnknown: it cannot be proven to be the one recorded; it was left alone.
@@ -50,10 +51,14 @@ def stop(key: str, *, grace: float = 6.0, timeout: float = 60.0) -> Stopped:
             lock.acquire()
             record = read_record(directory, key)
             if record is None or record.identity is None:
-                _drop(lock, directory, record)
+                if forget:
+                    _drop(lock, directory, record)
                 return Stopped(key=key, action="absent", pid=None)
             how = _end(lock, directory, record, grace)
-            _drop(lock, directory, record)
+            if forget:
+                _drop(lock, directory, record)
+            else:
+                _keep(lock, directory, record)
             log.append_history(
                 directory, "stopped", pid=record.identity.pid, how=how, evidence="asked to"
             )
@@ -82,6 +87,11 @@ def _end(lock: SpawnLock, directory: KeyDirectory, record: Record, grace: float)
 def _drop(lock: SpawnLock, directory: KeyDirectory, record: Record | None) -> None:
     with fenced(lock, directory, record):
         directory.remove(records.NAME)
+
+
+def _keep(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
+    with fenced(lock, directory, record):
+        records.write(directory, record.with_(state=records.STOPPED, identity=None))
 
 
 def recorded_spec(key: str, **changes: object) -> Spec:

@@ -12,7 +12,7 @@ from pidproof.process.scan import find
 from pidproof.server import log
 from pidproof.server import record as records
 from pidproof.server.paths import KeyDirectory, host_directory, list_directories
-from pidproof.server.record import FAILED, BrokenRecord
+from pidproof.server.record import FAILED, STOPPED, BrokenRecord
 from pidproof.server.results import Swept
 from pidproof.server.terminate import end_server, end_session
 
@@ -98,11 +98,10 @@ def _sweep_record(
     lock: SpawnLock, directory: KeyDirectory, record: Record, *, dry_run: bool
 ) -> Iterator[Swept]:
     if record.identity is None:
-        reason = (
-            f"its last start failed: {record.get('reason')}"
-            if record.state == FAILED
-            else "its launcher died before anything ran"
-        )
+        reason = {
+            FAILED: f"its last start failed: {record.get('reason')}",
+            STOPPED: "it was stopped",
+        }.get(record.state, "its launcher died before anything ran")
         if not dry_run:
             _drop(lock, directory)
         yield _swept("dropped", record.key, None, reason)

@@ -62,11 +62,10 @@ def end_server(
 def _check_pattern(record: Record, pattern: ArgvPattern | None) -> None:
     if pattern is None or record.identity is None:
         return
-    argv = record.identity.argv()
-    if not pattern.matches(argv):
-        shown = b" ".join(argv).decode(errors="replace")[:120]
+    if not pattern.matches(record.identity.argv()):
         raise Refused(
-            f"process {record.identity.pid} runs {shown!r}, which the pattern of "
+            f"process {record.identity.pid} runs {record.identity.command_line()!r}, which the "
+            f"pattern of "
             f"{record.key!r} does not match; it was not signalled",
             remedy=f"if it is the server all the same: pidproof kill {record.identity}",
             pid=record.identity.pid,
