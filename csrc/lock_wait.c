@@ -31,17 +31,32 @@ thread_of(const struct pp_waiter *waiter)
     return thread;
 }
 
-/* flock is no cancellation point, so cancelling is allowed at any instruction around it, and only
- * there: nothing is acquired in between that a cancelled thread would lose. */
+/* Where the helper thread is.  It is cancelled while asleep only, and cannot leave that state once
+ * it was decided to cancel it: glibc delivers a cancellation that was sent a moment ago in the
+ * middle of an openat even where the thread has disabled it, and the descriptor would be lost. */
+enum stage { AWAKE = 0, ASLEEP = 1, STOPPED = 2 };
+
 static int
-flock_cancellable(int fd)
+move_on(struct pp_waiter *waiter, int32_t from, int32_t to)
+{
+    return __atomic_compare_exchange_n(&waiter->stage, &from, to, 0, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
+/* flock is no cancellation point, so cancelling is allowed at any instruction around it. */
+static int
+flock_cancellable(struct pp_waiter *waiter, int fd)
 {
     int r, ignored;
 
+    if (!move_on(waiter, AWAKE, ASLEEP))
+        return -ECANCELED;
     (void) pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &ignored);
     do
-        r = flock(fd, LOCK_EX);
-    while (r < 0 && errno == EINTR);
+        r = nerrno(flock(fd, LOCK_EX));
+    while (r == -EINTR);
+    while (!move_on(waiter, ASLEEP, AWAKE))
+        (void) pause();
     (void) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ignored);
     return r;
 }
@@ -55,13 +70,13 @@ wait_in_line(void *argument)
     /* Created with every signal blocked; cancellation starts enabled, so it is closed first. */
     (void) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ignored);
     (void) pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &ignored);
-    if (!waiter->has_turn && flock_cancellable(waiter->turn_fd) == 0)
+    if (!waiter->has_turn && flock_cancellable(waiter, waiter->turn_fd) == 0)
         waiter->has_turn = 1;
     if (waiter->has_turn) {
         /* Opened only now: while we stood in line the lock has passed through other files. */
         waiter->life_fd = lockfile_open(waiter->directory_fd);
         if (waiter->life_fd >= 0)
-            (void) flock_cancellable(waiter->life_fd);
+            (void) flock_cancellable(waiter, waiter->life_fd);
     }
     event_notify(waiter->notify_fd);
     return NULL;
@@ -96,6 +111,7 @@ start_thread(struct pp_waiter *waiter)
     if (r)
         return -r;
     (void) pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    waiter->stage = AWAKE;
     (void) sigfillset(&all);
     r = pthread_sigmask(SIG_SETMASK, &all, &before);
     if (r == 0) {
@@ -159,7 +175,8 @@ void
 pp_waiter_stop(struct pp_waiter *waiter, int keep_turn)
 {
     if (waiter->running) {
-        (void) pthread_cancel(thread_of(waiter));
+        if (__atomic_exchange_n(&waiter->stage, STOPPED, __ATOMIC_SEQ_CST) == ASLEEP)
+            (void) pthread_cancel(thread_of(waiter));
         (void) pthread_join(thread_of(waiter), NULL);
         waiter->running = 0;
     }

@@ -260,6 +260,7 @@ void pp_lock_drop(struct pp_lock *lock);
 struct pp_waiter {
     uint64_t thread;
     int32_t running;      /* the thread has to be joined */
+    int32_t stage;        /* of the thread; atomic */
     int32_t directory_fd; /* borrowed from the caller */
     int32_t event_fd;     /* readable once the lock was released or its holder died */
     int32_t notify_fd;    /* the end that the thread writes */
