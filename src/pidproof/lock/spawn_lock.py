@@ -71,7 +71,8 @@ class Holder:
 
     def describe(self) -> str:
         """Return pid, command and age in words."""
-        command = self.identity.command_line()
+        alive = self.liveness is Liveness.ALIVE
+        command = self.identity.command_line() if alive else self.reason
         held = time.monotonic() - self.since
         return f"process {self.identity.pid} ({command}), for {held:.1f} s, to {self.purpose}"
 
