@@ -194,6 +194,12 @@ class Actor:
         """Return the answer to the oldest command that was not answered yet."""
         return read_line(self.process, deadline)
 
+    @property
+    def output(self) -> IO[bytes]:
+        """The stream of its answers, to be selected on."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
     def ask(self, command: str) -> str:
         """Send a command and return its answer."""
         self.tell(command)

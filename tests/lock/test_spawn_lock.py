@@ -57,14 +57,14 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 NONCE = "0123456789abcdef" * 2
 
 
-def line_of(pid: int | None = None, **changes: str) -> bytes:
-    """Return the content of a lock file that a process, or this one, could have written."""
+def line_of(**changes: str) -> bytes:
+    """Return the content of a lock file that this process could have written."""
     now = time.monotonic_ns()
     fields = {
         "word": "pidproof-lock",
         "version": "1",
         "nonce": NONCE,
-        "token": str(identify(pid or os.getpid())),
+        "token": str(identify(os.getpid())),
         "since": str(now),
         "deadline": str(now + 120 * 10**9),
         "purpose": "test",
@@ -94,9 +94,8 @@ def test_lock_file_stands_while_the_lock_is_held(tmp_path: Path, kernel: str) ->
         assert int(deadline) - int(since) == 7 * 10**9
         assert abs(int(since) - time.monotonic_ns()) < 10**9
         assert path.read_text().endswith("\n")
-    assert not lock.held
-    assert not path.exists()
     assert os.listdir(tmp_path) == []
+    assert lock.release() is False
 
 
 def test_every_acquisition_has_a_nonce_of_its_own(tmp_path: Path) -> None:
@@ -140,9 +139,7 @@ def test_fenced_without_the_lock_is_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("purpose", ["", "Start", "a b", "a\nb", "a1", "ä", "x" * 33])
-def test_a_purpose_that_would_not_fit_the_file_is_refused(
-    tmp_path: Path, purpose: str
-) -> None:
+def test_a_purpose_that_would_not_fit_the_file_is_refused(tmp_path: Path, purpose: str) -> None:
     with pytest.raises(InvalidArgument):
         SpawnLock(tmp_path, purpose=purpose)
 
@@ -154,9 +151,7 @@ def test_for_ever_is_a_time_like_any_other(tmp_path: Path, seconds: float) -> No
     assert not (tmp_path / "lock").exists()
 
 
-def test_hold_of_the_past_makes_a_lock_that_others_may_take(
-    spawn: Spawn, tmp_path: Path
-) -> None:
+def test_hold_of_the_past_makes_a_lock_that_others_may_take(spawn: Spawn, tmp_path: Path) -> None:
     actor = Actor(spawn, tmp_path, hold=0)
     assert actor.ask("acquire 5") == "free"
     with SpawnLock(tmp_path, timeout=DEADLINE) as lock:
@@ -377,9 +372,7 @@ def test_a_file_that_nobody_holds_and_says_nothing_is_taken_at_once(
     ],
     ids=str,
 )
-def test_a_line_with_one_wrong_field_is_no_holder(
-    tmp_path: Path, changes: dict[str, str]
-) -> None:
+def test_a_line_with_one_wrong_field_is_no_holder(tmp_path: Path, changes: dict[str, str]) -> None:
     (tmp_path / "lock").write_bytes(line_of(**changes))
     with SpawnLock(tmp_path, timeout=0) as lock:
         assert lock.found == "half-written"
@@ -631,7 +624,7 @@ def test_lock_lost_can_be_pickled_and_is_a_runtime_error() -> None:
     error = LockLost("gone", remedy="again")
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, RuntimeError)
-    assert (str(again), again.remedy) == ("gone", "again")
+    assert (str(again), getattr(again, "remedy", None)) == ("gone", "again")
 
 
 @NEEDS_TIME_NAMESPACES
@@ -669,9 +662,7 @@ def test_a_process_stopped_inside_the_guard_delays_nobody_beyond_his_timeout(
         pass
 
 
-def test_a_process_that_dies_inside_the_guard_delays_nobody(
-    spawn: Spawn, tmp_path: Path
-) -> None:
+def test_a_process_that_dies_inside_the_guard_delays_nobody(spawn: Spawn, tmp_path: Path) -> None:
     stuck = Actor(spawn, tmp_path)
     stuck.ask("guard")
     stuck.kill()
@@ -1152,9 +1143,7 @@ def test_failure_of_any_system_call_leaves_no_lock(tmp_path: Path, error: str) -
         with contextlib.suppress(AssertionError):
             run(["strace", "-o", "/dev/null", *inject, *python(ONCE, str(where))])
         with SpawnLock(where, timeout=0) as lock:
-            assert lock.found in {"free", "abandoned", "dead"}, (
-                f"after {error} of {name} #{nth}"
-            )
+            assert lock.found in {"free", "abandoned", "dead"}, f"after {error} of {name} #{nth}"
 
 
 def test_the_directory_holds_no_litter_and_the_process_no_descriptor(

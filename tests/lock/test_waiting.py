@@ -98,8 +98,7 @@ def test_twenty_in_line_are_all_served_and_in_turn(spawn: Spawn, tmp_path: Path)
         wait_until(lambda waiter=waiter: waiting(waiter))  # type: ignore[misc]
     holder.ask("release")
     order = []
-    left = dict(enumerate(waiters))
-    streams = {waiter.process.stdout: index for index, waiter in left.items()}
+    streams = {waiter.output: index for index, waiter in enumerate(waiters)}
     while streams:
         ready = select.select(list(streams), [], [], DEADLINE)[0]
         assert len(ready) == 1, "one holder at a time"
@@ -129,9 +128,7 @@ def test_the_line_goes_on_when_some_in_it_are_killed(spawn: Spawn, tmp_path: Pat
         released = float(waiters[index].ask("release-at"))
 
 
-def test_a_waiter_that_gives_up_does_not_hold_up_the_line(
-    spawn: Spawn, tmp_path: Path
-) -> None:
+def test_a_waiter_that_gives_up_does_not_hold_up_the_line(spawn: Spawn, tmp_path: Path) -> None:
     holder, first, second = (Actor(spawn, tmp_path) for _ in range(3))
     holder.ask("acquire 5")
     first.tell("acquire 0.3")
@@ -182,7 +179,7 @@ def test_a_lock_whose_owner_changes_while_one_waits_is_still_waited_for(
         fcntl.flock(file, fcntl.LOCK_EX)
         os.close(guard)
         assert holders[0].ask("release") == "False"
-        assert not select.select([second.process.stdout], [], [], 0.05)[0]
+        assert not select.select([second.output], [], [], 0.05)[0]
         released = time.monotonic()
     assert float(second.answer()) - released < PROMPT
 
@@ -227,9 +224,7 @@ def test_satisfied_is_not_asked_when_the_lock_is_free(tmp_path: Path) -> None:
     lock.release()
 
 
-def test_a_satisfied_caller_gets_no_lock_and_leaves_the_line(
-    spawn: Spawn, tmp_path: Path
-) -> None:
+def test_a_satisfied_caller_gets_no_lock_and_leaves_the_line(spawn: Spawn, tmp_path: Path) -> None:
     holder = Actor(spawn, tmp_path)
     holder.ask("acquire 5")
     lock = SpawnLock(tmp_path)
@@ -265,7 +260,7 @@ def test_satisfied_is_asked_after_each_wake_before_the_lock_is_taken(
 def test_an_unsatisfied_caller_gets_the_lock(spawn: Spawn, tmp_path: Path) -> None:
     holder = Actor(spawn, tmp_path)
     holder.ask("acquire 5")
-    asked = []
+    asked: list[int] = []
 
     def satisfied() -> bool:
         if not asked:

@@ -82,9 +82,7 @@ def test_opening_what_is_gone_or_unknown_raises_and_opens_nothing(
 ) -> None:
     child = spawn.sleeper()
     identity = identify(child.pid)
-    foreign = ProcessIdentity.parse(
-        str(identity).replace(f":{identity.pid_namespace}:", ":1:")
-    )
+    foreign = ProcessIdentity.parse(str(identity).replace(f":{identity.pid_namespace}:", ":1:"))
     before = open_fds()
     with pytest.raises(IdentityUnknown):
         foreign.open()
@@ -200,9 +198,7 @@ def test_group_signal_reaches_the_whole_group(spawn: Spawn, kernel: str) -> None
     assert child.stdout.read() == b"", "the member died as well"
 
 
-def test_group_signal_is_refused_for_one_that_leads_no_group(
-    spawn: Spawn, kernel: str
-) -> None:
+def test_group_signal_is_refused_for_one_that_leads_no_group(spawn: Spawn, kernel: str) -> None:
     """Else it would go to a group that happens to have that number, or to ours."""
     child = listener(spawn)
     assert os.getpgid(child.pid) == os.getpgid(0)
@@ -389,9 +385,7 @@ def test_terminate_ends_with_sigterm_what_ends_by_it(spawn: Spawn, kernel: str) 
     assert child.wait() == -signal.SIGTERM
 
 
-def test_terminate_kills_what_ignores_sigterm_after_the_grace(
-    spawn: Spawn, kernel: str
-) -> None:
+def test_terminate_kills_what_ignores_sigterm_after_the_grace(spawn: Spawn, kernel: str) -> None:
     child = listener(spawn)
     with identify(child.pid).open() as handle:
         began = time.monotonic()

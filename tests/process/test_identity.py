@@ -151,9 +151,7 @@ def test_the_id_of_a_thread_is_not_a_process(spawn: Spawn, kernel: str) -> None:
     assert as_thread.liveness() is Liveness.GONE
 
 
-@pytest.mark.parametrize(
-    "name", [b") (", b") R 1 1 1\n(", b"a\nb) Z 0", b"\xff\xfe)", b"(((", b""]
-)
+@pytest.mark.parametrize("name", [b") (", b") R 1 1 1\n(", b"a\nb) Z 0", b"\xff\xfe)", b"(((", b""])
 def test_a_hostile_name_does_not_disturb_the_reading(
     spawn: Spawn, kernel: str, name: bytes
 ) -> None:
@@ -180,9 +178,7 @@ def test_a_hostile_name_does_not_disturb_the_reading(
     assert (parent, has_execed) == (os.getpid(), True)
 
 
-def test_a_program_file_with_a_hostile_name_is_read_whole(
-    spawn: Spawn, tmp_path: Path
-) -> None:
+def test_a_program_file_with_a_hostile_name_is_read_whole(spawn: Spawn, tmp_path: Path) -> None:
     program = os.fsencode(tmp_path) + b"/) (\n\xff"
     os.symlink("/bin/sleep", program)
     child = spawn([program, "60"])
@@ -199,9 +195,7 @@ def test_a_program_file_with_a_hostile_name_is_read_whole(
     ],
     ids=["empty-argv0", "empty-last", "empty-middle", "not-utf-8"],
 )
-def test_argv_comes_back_as_it_was_given(
-    spawn: Spawn, kernel: str, argv: tuple[bytes]
-) -> None:
+def test_argv_comes_back_as_it_was_given(spawn: Spawn, kernel: str, argv: tuple[bytes]) -> None:
     # A shell ignores its positional parameters; it would not start as sleep with these.
     command = (argv[0], b"-c", b"echo; read line", *argv[1:])
     child = spawn(list(command), executable="/bin/sh")

@@ -22,9 +22,7 @@ NODE = ArgvPattern(named("node"), "/opt/app/bundle.js", "start", ...)
 
 # A small alphabet, so that matches are not rare.
 words = st.sampled_from([b"a", b"b", b"/x/a", b""])
-elements = st.one_of(
-    words, st.just(ANY), st.just(...), st.sampled_from([named("a"), named("b")])
-)
+elements = st.one_of(words, st.just(ANY), st.just(...), st.sampled_from([named("a"), named("b")]))
 
 
 @pytest.mark.parametrize(

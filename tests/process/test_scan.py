@@ -56,18 +56,22 @@ def test_find_lists_those_with_the_arguments_by_ascending_pid(
 
 
 def test_find_without_pattern_agrees_with_psutil(kernel: str) -> None:
-    mine = {
-        process.pid
-        for process in psutil.process_iter()
-        if process.uids().real == os.geteuid() and process.status() != psutil.STATUS_ZOMBIE
-    }
+    before = {process.pid for process in psutil.process_iter() if is_mine(process)}
     found = set(pids())
-    # Whatever started or ended between the two looks is in only one of them.
-    for pid in found ^ mine:
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).create_time() > (
-            psutil.Process().create_time()
-        )
+    after = {process.pid for process in psutil.process_iter() if is_mine(process)}
+    # Whatever starts or ends between the looks is in only some of them.
+    assert before & after <= found
     assert os.getpid() in found
+    for pid in found - before - after:
+        assert not psutil.pid_exists(pid)
+
+
+def is_mine(process: psutil.Process) -> bool:
+    try:
+        zombie = process.status() == psutil.STATUS_ZOMBIE
+        return process.uids().effective == os.geteuid() and not zombie
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_find_by_environment_compares_whole_variables(spawn: Spawn, word: str) -> None:
@@ -81,9 +85,7 @@ def test_find_by_environment_compares_whole_variables(spawn: Spawn, word: str) -
     assert pids(ArgvPattern("nothing"), environ={"PP_WORD": word}) == []
 
 
-def test_find_matches_arguments_and_variables_that_are_not_utf_8(
-    spawn: Spawn, word: str
-) -> None:
+def test_find_matches_arguments_and_variables_that_are_not_utf_8(spawn: Spawn, word: str) -> None:
     strange = os.fsdecode(word.encode() + b"\xff\n")
     child = spawn.sleeper(strange, env={"PP_WORD": strange})
     assert pids(ArgvPattern(..., strange)) == [child.pid]
@@ -148,9 +150,7 @@ def test_find_lists_only_processes_of_this_user(spawn: Spawn, word: str) -> None
 
 
 @NEEDS_ROOT
-def test_root_finds_no_process_that_another_user_merely_protects(
-    spawn: Spawn, word: str
-) -> None:
+def test_root_finds_no_process_that_another_user_merely_protects(spawn: Spawn, word: str) -> None:
     """What is not dumpable has entries in /proc that belong to root, all but the first."""
     code = """
         import ctypes, os, sys
