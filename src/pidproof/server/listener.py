@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pidproof.process.identity import ProcessIdentity
 
-__all__ = ["Proof", "describe", "is_of", "is_proven", "owner_of", "prove"]
+__all__ = ["Proof", "describe", "holder", "is_of", "is_proven", "owner_of", "prove"]
 
 
 def is_proven(listener: dict[str, Any] | None) -> bool:
@@ -25,6 +25,18 @@ def is_proven(listener: dict[str, Any] | None) -> bool:
     if not listener:
         return False
     return _native.check_listener(listener["pid"], listener["fd"], listener["inode"])
+
+
+def holder(listener: dict[str, Any] | None, port: int | None, session: int) -> int:
+    """Return the process of a session that holds the socket proven once; 0 for none."""
+    if not listener or port is None:
+        return 0
+    try:
+        found = _native.find_listener(port, session)
+    except OSError:
+        return 0
+    # The number of a socket is not given again while the machine is up.
+    return found[1] if found and found[0] and found[4] == listener["inode"] else 0
 
 
 class Proof(Frozen):

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 from pidproof import _native
-from pidproof.errors import IdentityUnknown, ProcessGone, Refused
+from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused
 from pidproof.process.handle import KILL_TIMEOUT, survived
-from pidproof.process.scan import find
+from pidproof.process.identity import Liveness, identify
+from pidproof.server import listener
 from pidproof.server.fence import fenced
 
 
@@ -108,21 +110,62 @@ def _end(handle: ProcessHandle, grace: float, send: Callable[[int, bool], None])
 
 
 def _members(record: Record) -> list[ProcessHandle]:
-    """Open what is left of a server's session: in the session it led, and carrying its nonce.
+    """Open what is left of the session that a server led.
 
+    By its number, which proves nothing until one of the members does: it carries the nonce, or
+    holds the socket that was the server's.  Then the others are members of that session too, for
+    the kernel gives its number to no other while it has one; so those count that have written
+    over their environment (nginx and whatever else sets its title).
     A process that left the session has made itself independent, and is not ours to end.
     """
     if record.identity is None:
         return []
+    session = record.identity.pid
+    found = _in_session(session)
+    witness = _witness(record, found)
+    # All of them once more, the witness last: then they were members at a moment when he was.
+    members = [handle for handle in found if witness and _is_in(session, handle)]
+    if witness is None or not _is_in(session, witness):
+        members = []
+    for handle in found:
+        if handle not in members:
+            handle.close()
+    return members
+
+
+def _in_session(session: int) -> list[ProcessHandle]:
+    uid = os.geteuid()
     handles = []
-    for identity in find(environ={"PIDPROOF_NONCE": record.nonce}):
+    for pid in _native.scan((), (), uid or None):  # root may end the workers of any user
         try:
-            if _native.status(identity.pid)[3] != record.identity.pid:
-                continue
-            handles.append(identity.open())
-        except (OSError, ProcessGone, IdentityUnknown):
+            if _native.status(pid)[3] == session:
+                handles.append(identify(pid).open())
+        except (OSError, ProcessGone, IdentityUnknown, InvalidArgument):
             continue
     return handles
+
+
+def _is_in(session: int, handle: ProcessHandle) -> bool:
+    try:
+        found = _native.status(handle.pid)[3]
+    except OSError:
+        return False
+    return found == session and handle.liveness() is Liveness.ALIVE
+
+
+def _witness(record: Record, found: list[ProcessHandle]) -> ProcessHandle | None:
+    """Return who belongs to the very start that a record tells of; None for nobody."""
+    nonce = record.nonce.encode()
+    for handle in found:
+        try:
+            if handle.identity.environ().get(b"PIDPROOF_NONCE") == nonce:
+                return handle
+        except (ProcessGone, IdentityUnknown):
+            continue
+    if not found or record.identity is None:
+        return None
+    pid = listener.holder(record.get("listener"), record.port, record.identity.pid)
+    return next((handle for handle in found if handle.pid == pid), None)
 
 
 def end_session(lock: SpawnLock, directory: KeyDirectory, record: Record, *, grace: float) -> int:
