@@ -89,10 +89,13 @@ def _fenced_sender(
 def _end(handle: ProcessHandle, grace: float, send: Callable[[int, bool], None]) -> str:
     try:
         send(signal.SIGTERM, False)
+    except ProcessGone:
+        return "gone"
+    try:
         # A stopped process would keep the SIGTERM pending until it is continued.
         send(signal.SIGCONT, False)
     except ProcessGone:
-        return "gone"
+        return "terminated"
     if handle.wait(grace):
         # Members of its group that outlive it get no grace of their own from here: end_session.
         return "terminated"
