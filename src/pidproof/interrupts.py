@@ -32,7 +32,7 @@ def held_back() -> Iterator[None]:
                 before[number] = handler
                 signal.signal(number, lambda number, _frame: came.append(number))
     except ValueError:
-        pass  # not the main thread
+        before.clear()  # not the main thread: nothing was changed, so nothing is to be put back
     try:
         yield
     finally:
