@@ -15,12 +15,20 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; errors are shown, never raised."""
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        # Around the imports and the parsing too, which are most of a short command's time.
+        return 130
+
+
+def _run(argv: list[str]) -> int:
     from pidproof.cli.parser import parse
     from pidproof.cli.show import show_error
     from pidproof.cli.signals import Ended, end_on_signals
     from pidproof.errors import Error
 
-    options = parse(list(sys.argv[1:] if argv is None else argv))
+    options = parse(argv)
     try:
         with end_on_signals():
             status = int(options.run(options))
@@ -28,8 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return status
     except Error as error:
         return show_error(error, as_json=options.json)
-    except KeyboardInterrupt:
-        return 130
     except Ended as ended:
         return ended.status
     except BrokenPipeError:
