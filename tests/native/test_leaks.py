@@ -207,7 +207,8 @@ def test_lock_without_leak(kernel: str, directory: int) -> None:
     repeat(act)
 
 
-def test_waiter_without_leak(directory: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rounds", [ROUNDS // 2, pytest.param(ROUNDS * 30, marks=pytest.mark.slow)])
+def test_waiter_without_leak(directory: int, rounds: int) -> None:
     host, me = _native._host_struct(), _native._own_struct()
     lock, holder = ffi.new("struct pp_lock *", {"fd": -1}), ffi.new("struct pp_holder *")
     waiter = _native.Waiter()._struct
@@ -221,7 +222,7 @@ def test_waiter_without_leak(directory: int, tmp_path: Path) -> None:
         lib.pp_waiter_stop(waiter, 0)
         lib.pp_waiter_forget(waiter)
 
-    repeat(act, ROUNDS // 2)
+    repeat(act, rounds)
     assert lib.pp_lock_release(directory, 0, lock) == 1
 
 
