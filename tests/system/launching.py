@@ -7,7 +7,6 @@ import contextlib
 import http.client
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -146,11 +145,6 @@ def status_of(url: str, path: str = "/", headers: dict[str, str] | None = None) 
     with connection_to(url) as connection:
         connection.request("GET", path, headers=headers or {})
         return connection.getresponse().status
-
-
-def shell(*words: str) -> str:
-    """Return the words as a shell would read them."""
-    return shlex.join(words)
 
 
 def needs(*programs: str) -> pytest.MarkDecorator:

@@ -7,14 +7,13 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from helpers import NEEDS_NOBODY, NOBODY, run, wait_until
-from system.launching import NODE_SERVER, PIDPROOF, needs, python_server, shell, status_of
+from system.launching import NODE_SERVER, PIDPROOF, needs, python_server, status_of
 
 
 if TYPE_CHECKING:
@@ -137,12 +136,14 @@ def test_a_killed_one_is_followed_by_a_new_one_at_the_same_address(
     assert {line.session for line in observer.family()} == {second["pid"]}
 
 
+# A tcp probe is answered by the kernel, whatever has become of the server.
+@pytest.mark.parametrize(
+    "server", [one for one in SERVERS if one.values != ("redis by port",)], indirect=True
+)
 def test_a_stopped_one_is_ended_and_replaced(
     server: list[str], pidproof: Pidproof, observer: Observer
 ) -> None:
     """SIGSTOP: alive, its port still accepts, and it answers nothing."""
-    if "redis-server" in server and "--tcp" in server:
-        pytest.skip("a tcp probe is answered by the kernel, whatever becomes of the server")
     first = pidproof.ensure("it", *server)
     for line in observer.family():
         os.kill(line.pid, signal.SIGSTOP)
