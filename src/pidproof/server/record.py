@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from pidproof.errors import Error, InvalidToken, RecordError
+from pidproof.errors import Error, InvalidArgument, InvalidToken, RecordError
 from pidproof.process.identity import ProcessIdentity
 
 
@@ -25,6 +25,7 @@ LIMIT = 64 * 1024
 STARTING = "starting"
 RUNNING = "running"
 FAILED = "failed"
+ENDING = "ending"
 STOPPED = "stopped"
 
 
@@ -35,8 +36,8 @@ class BrokenRecord(Error):
 class Record:
     """A record as plain data.  Fields that this version does not know are kept.
 
-    state: starting (recorded before it could run), running, failed (ended before it was ready), or
-        stopped (to be started again at once).
+    state: starting (recorded before it could run), running, ending (it was signalled, or is about to
+        be), failed (ended before it was ready), or stopped (to be started again at once).
     managed: auto, or manual for one that `ensure` must never end.
     nonce: of this start; its process carries it as PIDPROOF_NONCE.
     started: `time.monotonic()` of the start, meaningful within the boot of the identity.
@@ -184,6 +185,17 @@ def write(directory: KeyDirectory, record: Record) -> None:
     """Put the record in place, whole or not at all.  Call it inside the guard.
 
     No fsync: after a power cut the boot id makes any record void.
+
+    Raises:
+        InvalidArgument: it would be longer than what is read back.
+        StateError: it cannot be written.
     """
     data = {"schema": SCHEMA, **record.data}
-    directory.replace(NAME, json.dumps(data, indent=1).encode() + b"\n")
+    raw = json.dumps(data, indent=1).encode() + b"\n"
+    if len(raw) > LIMIT:
+        raise InvalidArgument(
+            f"the record of {record.key!r} would have {len(raw)} bytes, and {LIMIT} are read; "
+            "it was not written",
+            remedy="give the server its arguments and variables in a file",
+        )
+    directory.replace(NAME, raw)
