@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 import time
 
 from pidproof import _native
@@ -70,6 +71,7 @@ class Child:
 
     def __init__(self) -> None:
         self._gate = _native.Gate()
+        self._identity: ProcessIdentity | None = None
         self._status: int | None = None
         self._reaped = False
 
@@ -77,6 +79,11 @@ class Child:
     def pid(self) -> int:
         """Its pid, 0 before the fork."""
         return self._gate.pid
+
+    @property
+    def is_reaped(self) -> bool:
+        """Whether it has ended and was collected, be it by another."""
+        return self._reaped
 
     def fork(
         self,
@@ -91,7 +98,8 @@ class Child:
         """Fork it; it waits at the gate.  Returns its identity.
 
         Raises:
-            StateError: the system has no process, memory or descriptor to spare.
+            StateError: the system has no process, memory or descriptor to spare, or the working
+                directory cannot be entered.
             NeverHealthy: it was killed at the gate.
         """
         try:
@@ -113,13 +121,21 @@ class Child:
         try:
             identity = identify(self.pid)
         except ProcessGone as error:
-            raise self._killed_at_gate() from error
+            raise self._ended_at_gate(command, cwd) from error
         # By number, so it counts only if the child has not exited by now.
         if identity._native.poll(self._gate.pid_fd)[0] != _native.ALIVE:
-            raise self._killed_at_gate()
+            raise self._ended_at_gate(command, cwd)
+        self._identity = identity
         return identity
 
-    def _killed_at_gate(self) -> NeverHealthy:
+    def _ended_at_gate(self, command: Sequence[str], cwd: str) -> Error:
+        """Return what the child said before it gave up, else that somebody killed it."""
+        try:
+            failure = self._gate.result(0)
+        except (InterruptedError, TimeoutError):
+            failure = None
+        if failure:
+            return self._exec_error(*failure, command, cwd)
         status = self.reap(1.0)
         return NeverHealthy(
             f"the new process {self.pid} was ended by another before it could run",
@@ -137,7 +153,7 @@ class Child:
         try:
             self._gate.open()
         except OSError as error:
-            raise self._killed_at_gate() from error
+            raise self._ended_at_gate(command, cwd) from error
         failure = self._exec_result()
         self._gate.close()
         if failure:
@@ -196,6 +212,15 @@ class Child:
     def close_gate(self) -> None:
         """Shut the gate for good: a child that still waits there exits without exec."""
         self._gate.close()
+
+    def kill(self) -> None:
+        """SIGKILL to its group, through what the fork opened: it works without a new descriptor."""
+        if self._identity is None or self._reaped:
+            return
+        try:
+            self._identity._native.signal(self._gate.pid_fd, signal.SIGKILL, _native.SCOPE_GROUP)
+        except OSError:
+            pass  # it has exited, or has made itself another user's
 
     def reap(self, timeout: float) -> int | None:
         """Wait for its end and collect it; returns its exit status, or minus its signal.

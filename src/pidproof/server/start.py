@@ -10,7 +10,15 @@ from __future__ import annotations
 import os
 import time
 
-from pidproof.errors import Error, LockLost, NeverHealthy, PortInUse, ProcessGone, StartTimeout
+from pidproof.errors import (
+    Error,
+    LockLost,
+    LockTimeout,
+    NeverHealthy,
+    PortInUse,
+    ProcessGone,
+    StartTimeout,
+)
 from pidproof.interrupts import held_back
 from pidproof.process.identity import Liveness
 from pidproof.server import listener, log
@@ -42,14 +50,6 @@ REJECT_GRACE = 2.0
 REAP_TIMEOUT = 5.0
 
 
-class _PortTaken(Exception):
-    """The port that we chose went to another before our server had it."""
-
-    def __init__(self, error: PortInUse) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 def start(
     job: Job,
     previous: Record | None,
@@ -78,11 +78,12 @@ def start(
                 **(extra or {})
             )
             return _start_once(job, plan, record, previous, path)
-        except _PortTaken as taken:
+        except PortInUse as taken:
+            # It went to another between our choice and the server's own bind.
             attempts -= 1
             if not attempts:
-                raise taken.error from None
-            job.say(f"{taken.error.message}; trying another port")
+                raise
+            job.say(f"{taken.message}; trying another port")
             previous = records.read(job.directory, spec.key)
         finally:
             if bound is not None:
@@ -198,6 +199,7 @@ class _Attempt:
         """Return the error for a server that did not become ready."""
         record, spec = self.record, self.job.spec
         status = self._child.reap(0.0)
+        has_exited = self._child.is_reaped
         facts = {
             "pid": self._child.pid,
             "exit_status": status,
@@ -205,17 +207,24 @@ class _Attempt:
             "log_tail": log.tail(self.job.directory, 10, record.get("log_offset") or 0),
         }
         stranger = checkup.outcome.detail if checkup.stranger else None
-        if status is not None and record.port is not None and not stranger:
+        owner = None
+        if record.port is not None and (stranger or has_exited):
             owner = listener.owner_of(record.port)
-            stranger = f"port {record.port} belongs to {owner}" if owner else None
+            if owner and not stranger:
+                stranger = f"port {record.port} belongs to {owner}"
         if stranger:
-            remedy = "end that process, or use --port auto"
-            message = f"{record.key!r} did not get its port: {stranger}; it was ended"
-            return _PortTaken(PortInUse(message, remedy=remedy, port=record.port, **facts))
+            return PortInUse(
+                f"{record.key!r} did not get its port: {stranger}; it was ended",
+                remedy="end that process, or use --port auto",
+                port=record.port,
+                owner=owner,
+                **facts,
+            )
         remedy = f"read its log: pidproof logs {record.key}"
-        if status is not None:
-            how = f"exited with status {status}"
-            how = how if status >= 0 else f"was ended by signal {-status}"
+        if has_exited:
+            how = "exited" if status is None else f"exited with status {status}"
+            if status is not None and status < 0:
+                how = f"was ended by signal {-status}"
             message = f"{record.key!r} {how} before it was ready"
             return NeverHealthy(message, remedy=remedy, **facts)
         return StartTimeout(
@@ -238,7 +247,13 @@ class _Attempt:
         except LockLost:
             # Whoever has the lock now decides about what the record names; we only collect it.
             self._leave_child()
-        except Error as problem:
+        except LockTimeout as problem:
+            self._leave_child()
+            error.add_note(f"while cleaning up: {problem}")
+        except (Error, OSError) as problem:
+            # Out of descriptors, or a record that was edited: it is still our own child.
+            self._child.kill()
+            self._child.reap(REAP_TIMEOUT)
             self._leave_child()
             error.add_note(f"while cleaning up: {problem}")
 
