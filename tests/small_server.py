@@ -4,8 +4,9 @@
     small_server.py DIRECTORY [--port N | --fd N | --unix PATH] [--host ADDRESS] [--ignore-term]
                     [--child | --own-session-child] [--exit N] [--never-listen]
 
-It writes DIRECTORY/report.json before it listens.  DIRECTORY/answer, where there is one, says how
-requests are answered: a status, or garbage, drip, close, hang.
+It writes DIRECTORY/report.json before it listens, and DIRECTORY/term for a SIGTERM ignored.
+DIRECTORY/answer, where there is one, says how requests are answered: a status, or garbage,
+endless, drip, close, hang.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def main() -> None:
     """Serve until a signal ends it."""
     directory = sys.argv[1]
     if "--ignore-term" in sys.argv:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: open(f"{directory}/term", "w").close())
     if "--child" in sys.argv or "--own-session-child" in sys.argv:
         have_child(directory)
         while not os.path.exists(f"{directory}/child"):
