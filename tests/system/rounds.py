@@ -49,7 +49,7 @@ class Rounds:
         kill_at(launcher, moment)
         self.moments[self._state()] += 1
         done = self._pidproof(*self._ensure)
-        assert done.status == 0, done
+        assert (done.status, done.data["state"]) == (0, "running"), done
         assert status_of(done.data["url"]) == self._answer
         assert self._observer.one().pid == done.data["pid"]
         self.actions[done.data["action"]] += 1

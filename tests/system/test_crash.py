@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import random
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,3 +73,26 @@ def test_launchers_that_die_in_a_crowd_leave_one_server(
         observer.one()
         assert pidproof("stop", "web").status == 0
         assert not observer.servers()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_launcher_that_was_stopped_past_its_deadline_changes_nothing_when_it_goes_on(
+    tmp_path: Path, pidproof: Pidproof, observer: Observer
+) -> None:
+    """SIGSTOP: it lives and holds the lock; the deadline that it wrote lets the next one in."""
+    never = [sys.executable, "-c", "import signal; signal.pause()"]
+    brief = ["--timeout", "1", "--startup-timeout", "1", "--grace", "0"]
+    stopped = pidproof.start("ensure", "web", *brief, "--http", "/", "--port", "auto", "--", *never)
+    observer.wait_for_server()
+    stopped.process.send_signal(signal.SIGSTOP)
+    with observer.watching():
+        patience = ["--startup-timeout", "10"]
+        done = pidproof("ensure", "web", "--json", *patience, *python_server(tmp_path / "empty"))
+        assert (done.status, done.data["action"]) == (0, "replaced"), done
+        stopped.process.send_signal(signal.SIGCONT)
+        late = stopped.finish()
+    print(f"the next one was let in after {done.seconds:.1f} s; the first one says: {late.words}")
+    assert late.status == 75
+    assert observer.one().pid == done.data["pid"]
+    assert pidproof("status", "web", "--json").data["state"] == "healthy"
