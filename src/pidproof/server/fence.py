@@ -46,10 +46,17 @@ def fenced(lock: SpawnLock, directory: KeyDirectory, record: Record | None) -> I
         LockLost: either is no longer so; the act must not be done.
     """
     with lock.fenced():
-        if record is not None and not record.is_same_start(records.read(directory, record.key)):
+        if record is not None and not record.is_same_start(_read(directory, record.key)):
             raise LockLost(
                 f"the record of {record.key!r} was replaced by another process meanwhile; "
                 "nothing more was done",
                 remedy="run the command again",
             )
         yield
+
+
+def _read(directory: KeyDirectory, key: str) -> Record | None:
+    try:
+        return records.read(directory, key)
+    except records.BrokenRecord:
+        return None

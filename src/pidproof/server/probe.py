@@ -219,7 +219,8 @@ class Exec(Probe):
     kind = "exec"
 
     def __init__(self, command: Sequence[str]) -> None:
-        if isinstance(command, str) or not command or not command[0]:
+        words = not isinstance(command, str) and all(isinstance(word, str) for word in command)
+        if not words or not command or not command[0]:
             raise InvalidArgument("an exec probe needs a command, as a sequence of words")
         self.command = list(command)
 

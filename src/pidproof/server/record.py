@@ -36,8 +36,8 @@ class BrokenRecord(Error):
 class Record:
     """A record as plain data.  Fields that this version does not know are kept.
 
-    state: starting (recorded before it could run), running, ending (it was signalled, or is about to
-        be), failed (ended before it was ready), or stopped (to be started again at once).
+    state: starting (recorded before it could run), running, ending (it was signalled, or is about
+        to be), failed (ended before it was ready), or stopped (to be started again at once).
     managed: auto, or manual for one that `ensure` must never end.
     nonce: of this start; its process carries it as PIDPROOF_NONCE.
     started: `time.monotonic()` of the start, meaningful within the boot of the identity.
@@ -117,8 +117,50 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "cwd": (str, type(None)),
     "log_offset": (int, type(None)),
     "started": (int, float, type(None)),
+    "generation": (int,),
+    "token": (str,),
+    "listener": (dict, type(None)),
+    "probe_env": (dict, type(None)),
+    "pattern": (list, type(None)),
+    "program": (list, type(None)),
+    "beside": (list, type(None)),
+    "replaced": (dict, type(None)),
+    "options": (dict, type(None)),
+    "log": (str, type(None)),
+    "started_at": (str, type(None)),
 }
 _REQUIRED = ("key", "nonce", "state", "managed", "command")
+
+
+def _unsound(data: dict[str, Any]) -> str | None:
+    """Return the name of a field whose content cannot be used, of those whose type is right."""
+    options = data.get("options") or {}
+    words = options.get("command") or []
+    if (
+        not isinstance(words, list)
+        or not all(isinstance(word, str) for word in words)
+        or not isinstance(options.get("port_env", ""), str)
+        or not isinstance(options.get("idle_timeout"), (int, float, type(None)))
+    ):
+        return "options"
+    for name in ("command", "program", "beside"):
+        if not all(isinstance(word, str) for word in data.get(name) or ()):
+            return name
+    for name in ("env", "probe_env"):
+        if not all(isinstance(value, str) for value in (data.get(name) or {}).values()):
+            return name
+    if data.get("port") is not None and not 0 < data["port"] < 65536:
+        return "port"
+    if (data.get("log_offset") or 0) < 0:
+        return "log_offset"
+    listener = data.get("listener")
+    if listener and not all(
+        type(listener.get(name)) is int and 0 <= listener[name] < limit
+        for name, limit in (("pid", 2**31), ("fd", 2**31), ("inode", 2**64))
+    ):
+        return "listener"
+    at = (data.get("replaced") or {}).get("at")
+    return None if at is None or type(at) in {int, float} else "replaced"
 
 
 def _parse(raw: bytes, key: str, path: str) -> Record:
@@ -143,8 +185,8 @@ def _parse(raw: bytes, key: str, path: str) -> Record:
             raise BrokenRecord(f"{path} has no {name}")
         if name in data and (not isinstance(data[name], types) or data[name] is True):
             raise BrokenRecord(f"{path}: {name} is {data[name]!r}")
-    if not all(isinstance(word, str) for word in data["command"]):
-        raise BrokenRecord(f"{path}: command is {data['command']!r}")
+    if (unsound := _unsound(data)) is not None:
+        raise BrokenRecord(f"{path}: {unsound} is {data[unsound]!r}")
     if data["key"] != key:
         raise RecordError(
             f"{path} belongs to the key {data['key']!r}, not to {key!r}; it was not touched",

@@ -17,7 +17,9 @@ from pidproof.errors import (
     NeverHealthy,
     PortInUse,
     ProcessGone,
+    RecordError,
     StartTimeout,
+    StateError,
 )
 from pidproof.interrupts import held_back
 from pidproof.process.identity import Liveness
@@ -245,7 +247,11 @@ class _Attempt:
         try:
             self._end_child(error)
         except LockLost:
-            # Whoever has the lock now decides about what the record names; we only collect it.
+            # Whoever has the lock now decides about what the record names, and we only collect it;
+            # what the record does not name must not run.
+            if not self._is_recorded():
+                self._child.kill()
+                self._child.reap(REAP_TIMEOUT)
             self._leave_child()
         except LockTimeout as problem:
             self._leave_child()
@@ -275,6 +281,15 @@ class _Attempt:
             exit_status=status,
             evidence=reason,
         )
+
+    def _is_recorded(self) -> bool:
+        try:
+            found = records.read(self.job.directory, self.record.key)
+        except (records.BrokenRecord, RecordError):
+            return False
+        except StateError:
+            return True  # not to be told, so not ours to decide
+        return self.record.is_same_start(found)
 
     def _leave_child(self) -> None:
         if self._child.pid and self._child.reap(0.0) is None:
