@@ -146,6 +146,8 @@ class State:
     def stop_all(self) -> None:
         """Stop every server that a record names."""
         for path in self.root.glob("*/*/record.json"):
+            if not path.is_file() or path.is_symlink():
+                continue
             try:
                 stop(json.loads(path.read_bytes())["key"], grace=1.0)
             except (OSError, ValueError, TypeError, LookupError, Error):
