@@ -138,8 +138,10 @@ pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
 
     if (!(host->features & PP_HAS_PROC))
         return -EXDEV;
+    /* Beside a socket of IPv4, one of IPv6 takes no connection to 127.0.0.1: both can be bound only
+     * with IPV6_V6ONLY, and with SO_REUSEPORT the kernel prefers the former. */
     r = collect("/proc/self/net/tcp", port, &sockets);
-    if (r == 0)
+    if (r == 0 && !sockets.count)
         r = collect("/proc/self/net/tcp6", port, &sockets);
     if (r < 0)
         return r;

@@ -185,10 +185,10 @@ class Unix(Probe):
 
     def __init__(self, path: str) -> None:
         # sun_path of unix(7) has 108 bytes, its NUL included.
-        if not path or len(os.fsencode(path)) > 107 or "\0" in path:
+        if not path or len(os.fsencode(os.path.abspath(path))) > 107 or "\0" in path:
             raise InvalidArgument(
                 f"{path!r} is not the path of a Unix socket",
-                remedy="the path of a Unix socket has 1 to 107 bytes",
+                remedy="the path of a Unix socket has 1 to 107 bytes, once it is absolute",
             )
         self.path = os.path.abspath(path)
 
