@@ -7,7 +7,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
 
 __all__ = [
     "CommandNotExecutable",
@@ -30,6 +33,7 @@ __all__ = [
     "UnsafePath",
     "VersionMismatch",
     "WaitTimeout",
+    "typed",
 ]
 
 
@@ -141,3 +145,29 @@ class CommandNotExecutable(Error, PermissionError):
 
 class VersionMismatch(Error, RuntimeError):
     """A server of another version runs and the policy does not let it be replaced."""
+
+
+def typed(function: Callable[P, R]) -> Callable[P, R]:
+    """Wrap an operation so that what the system refuses anywhere in it is raised as ours.
+
+    The places that can say more do so themselves; this is for the call that fails once in a life:
+    out of descriptors, a disk that dies.
+    """
+
+    def operation(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Error:
+            raise
+        except OSError as error:
+            raise StateError(
+                f"the system refused what was needed: {error}",
+                remedy="see what it is short of (ulimit -a, df, dmesg), then run this again",
+                path=error.filename,
+                errno=error.errno,
+            ) from error
+
+    operation.__name__ = function.__name__
+    operation.__doc__ = function.__doc__
+    operation.__wrapped__ = function  # type: ignore[attr-defined]  # what inspect looks at
+    return operation

@@ -53,7 +53,7 @@ def good() -> dict[str, Any]:
         "version": "1.0",
         "identity": "pidproof:1:4194303:12345:00000000-0000-0000-0000-000000000000:1:99",
         "port": 4000,
-        "url": "http://127.0.0.1:4000/",
+        "url": "http://127.0.0.1:4000",
         "token": "cd" * 32,
         "probe": {"kind": "http", "path": "/", "status": None, "headers": {}},
         "probe_env": {"PORT": "4000"},

@@ -123,7 +123,7 @@ class ProcessIdentity:
         return _split(self._read(_native.TEXT_ARGV))
 
     def command_line(self) -> str:
-        """Return its arguments as one printable line for people, cut; `?` if they are not to be had.
+        """Return its arguments as one printable line for people, cut; `?` if there are none.
 
         Never to be matched against: words run together here.
         """

@@ -17,6 +17,7 @@ from pidproof.errors import (
     RecordError,
     Refused,
     VersionMismatch,
+    typed,
 )
 from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.process.identity import Liveness
@@ -24,7 +25,7 @@ from pidproof.server import record as records
 from pidproof.server.fence import Job
 from pidproof.server.health import check_running
 from pidproof.server.paths import KeyDirectory
-from pidproof.server.record import RUNNING, STARTING, BrokenRecord
+from pidproof.server.record import ENDING, RUNNING, STARTING, BrokenRecord
 from pidproof.server.results import Running
 from pidproof.server.spawn import reap_finished
 
@@ -43,6 +44,7 @@ __all__ = ["ensure", "lock_for", "read_record", "running"]
 REPLACE_AGAIN = 60.0
 
 
+@typed
 def ensure(spec: Spec, say: Callable[[str], None]) -> Running:
     """Return the healthy server of the key; `say` is told what takes long.
 
@@ -227,7 +229,9 @@ def _settle(
     assert record.identity is not None
     mismatch = _mismatch(record, job.spec)
     reason = f"version {record.version}, not {job.spec.version}"
-    if mismatch != "replace":
+    if record.state == ENDING:
+        reason = "whoever was ending it died half way"
+    elif mismatch != "replace":
         try:
             kept, reason = _keep_if_healthy(job, record)
         except ProcessGone:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 
-from pidproof.errors import Refused
+from pidproof.errors import Refused, typed
 from pidproof.process.identity import Liveness, identify
 from pidproof.server import log
 from pidproof.server import record as records
@@ -45,6 +45,7 @@ def _check_free(record: Record | None, spec: Spec) -> None:
     )
 
 
+@typed
 def start_detached(spec: Spec, say: Callable[[str], None]) -> Running:
     """Start a server by hand, in the background, and wait until it is ready.
 
@@ -69,6 +70,7 @@ def start_detached(spec: Spec, say: Callable[[str], None]) -> Running:
             lock.release()
 
 
+@typed
 def start_here(spec: Spec) -> NoReturn:
     """Become the server: record this very process, then exec the command in it.
 

@@ -90,7 +90,7 @@ def _url(spec: Spec, port: int | None) -> str | None:
         return f"unix:{spec.probe.to_json()['path']}" if spec.probe else None
     if port is None:
         return None
-    return f"tcp://127.0.0.1:{port}" if kind == "tcp" else f"http://127.0.0.1:{port}/"
+    return f"tcp://127.0.0.1:{port}" if kind == "tcp" else f"http://127.0.0.1:{port}"
 
 
 def prepare(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pidproof.errors import InvalidArgument
+from pidproof.errors import InvalidArgument, typed
 from pidproof.frozen import Frozen
 from pidproof.server.paths import check_key
 
@@ -70,6 +70,7 @@ class Spec(Frozen):
         return any("{fd}" in word for word in (*self.command, *self.env.values()))
 
 
+@typed
 def make_spec(
     key: str,
     command: Sequence[str | os.PathLike[str]],

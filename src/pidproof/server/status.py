@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from pidproof.errors import InvalidArgument
+from pidproof.errors import InvalidArgument, typed
 from pidproof.process.handle import state_of
 from pidproof.process.identity import Liveness
 from pidproof.server import record as records
 from pidproof.server.health import check, check_running
-from pidproof.server.paths import KeyDirectory, list_directories
+from pidproof.server.paths import KeyDirectory, list_names
 from pidproof.server.probe import Health, from_json
-from pidproof.server.record import FAILED, STARTING, STOPPED, BrokenRecord, Record
+from pidproof.server.record import ENDING, FAILED, STARTING, STOPPED, BrokenRecord, Record
 from pidproof.server.results import Status
 
 
@@ -40,6 +40,7 @@ def _absent(key: str, detail: str = "no server is recorded") -> Status:
     )
 
 
+@typed
 def status(key: str, *, probe: Probe | None = None, timeout: float = 2.0) -> Status:
     """Return what is known of a key, after one probe of at most `timeout` seconds.
 
@@ -68,14 +69,17 @@ def list_all(*, timeout: float = 2.0) -> Iterator[Status]:
 
     One that cannot be read is listed as unknown, with the name of its directory as its key.
     """
-    for directory in list_directories():
+    for name in list_names():
         try:
-            record = records.read(directory, None)
+            directory = KeyDirectory.named(name)
+            if directory is None:
+                continue
+            with directory:
+                record = records.read(directory, None)
+                if record is not None:
+                    yield _look(directory, record, None, timeout)
         except (BrokenRecord, OSError) as error:
-            yield _unknown(directory.path.rpartition("/")[2], str(error))
-            continue
-        if record is not None:
-            yield _look(directory, record, None, timeout)
+            yield _unknown(name, str(error))
 
 
 def _look(directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float) -> Status:
@@ -108,6 +112,8 @@ def _judge(
     liveness, evidence = record.identity.explain()
     if liveness is not Liveness.ALIVE:
         return ("gone" if liveness is Liveness.GONE else "unknown"), evidence
+    if record.state == ENDING:
+        return "unhealthy", "it is being ended"
     try:
         asked = probe or from_json(record.get("probe"))
     except InvalidArgument as error:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pidproof.errors import IdentityUnknown, KeyNotFound
+from pidproof.errors import IdentityUnknown, KeyNotFound, RecordError, typed
 from pidproof.process.identity import Liveness
 from pidproof.server import log
 from pidproof.server import record as records
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["recorded_spec", "stop"]
 
 
+@typed
 def stop(key: str, *, grace: float = 6.0, timeout: float = 60.0, forget: bool = True) -> Stopped:
     """End the server of a key, whoever started it, and drop its record.
 
@@ -94,6 +95,7 @@ def _keep(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
         records.write(directory, record.with_(state=records.STOPPED, identity=None))
 
 
+@typed
 def recorded_spec(key: str, **changes: object) -> Spec:
     """Return the wish that the key was last started from.
 
@@ -105,7 +107,14 @@ def recorded_spec(key: str, **changes: object) -> Spec:
     record = None
     if directory is not None:
         with directory:
-            record = records.read(directory, key)
+            try:
+                record = records.read(directory, key)
+            except records.BrokenRecord as error:
+                raise RecordError(
+                    f"{error}; what was started cannot be told from it",
+                    remedy=f"start it anew: pidproof ensure {key} -- COMMAND [ARGUMENT ...]",
+                    path=f"{directory.path}/{records.NAME}",
+                ) from error
     if record is None:
         raise KeyNotFound(
             f"no server is recorded under {key!r}",

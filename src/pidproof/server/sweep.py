@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import os
 
-from pidproof.errors import Error, IdentityUnknown, LockTimeout, ProcessGone
+from pidproof.errors import Error, IdentityUnknown, LockTimeout, ProcessGone, typed
 from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.process.identity import Liveness
 from pidproof.process.scan import find
 from pidproof.server import log
 from pidproof.server import record as records
-from pidproof.server.paths import KeyDirectory, host_directory, list_directories
+from pidproof.server.paths import KeyDirectory, host_directory, list_names
 from pidproof.server.record import FAILED, STOPPED, BrokenRecord
 from pidproof.server.results import Swept
 from pidproof.server.terminate import end_server, end_session
@@ -50,6 +50,7 @@ def claimants(path: str | None = None) -> list[ProcessIdentity]:
     return found
 
 
+@typed
 def sweep(*, dry_run: bool = False, timeout: float = 10.0) -> list[Swept]:
     """Drop records of gone processes; end servers whose program vanished or that no record names.
 
@@ -60,11 +61,14 @@ def sweep(*, dry_run: bool = False, timeout: float = 10.0) -> list[Swept]:
         StateError: the state directory cannot be used.
     """
     done: list[Swept] = []
-    for directory in list_directories():
+    for name in list_names():
         try:
-            done.extend(_sweep_key(directory, dry_run=dry_run, timeout=timeout))
+            directory = KeyDirectory.named(name)
+            if directory is not None:
+                with directory:
+                    done.extend(_sweep_key(directory, dry_run=dry_run, timeout=timeout))
         except LockTimeout as error:
-            done.append(_swept("left", None, None, f"{directory.path}: {error}"))
+            done.append(_swept("left", None, None, f"{name}: {error}"))
         except Error as error:
             done.append(_swept("left", None, None, str(error)))
     done.extend(_sweep_untracked(dry_run=dry_run))

@@ -8,10 +8,11 @@ import signal
 import time
 
 from pidproof import _native
-from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused
+from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused, StateError
 from pidproof.process.handle import KILL_TIMEOUT, survived
 from pidproof.process.identity import Liveness, identify
 from pidproof.server import listener
+from pidproof.server import record as records
 from pidproof.server.fence import fenced
 
 
@@ -56,9 +57,20 @@ def end_server(
         return "gone"
     with handle:
         _check_pattern(record, pattern)
+        _announce(lock, directory, record)
         how = _end(handle, grace, _fenced_sender(lock, directory, record, handle))
     end_session(lock, directory, record, grace=grace)
     return how
+
+
+def _announce(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
+    """Write that it is being ended: should we die half way, nobody is handed a dying server."""
+    with fenced(lock, directory, record):
+        try:
+            records.write(directory, record.with_(state=records.ENDING))
+        except StateError:
+            # A full disk must not keep anyone from ending a server; then only that moment is lost.
+            return
 
 
 def _check_pattern(record: Record, pattern: ArgvPattern | None) -> None:
