@@ -15,14 +15,13 @@ from pidproof.errors import InvalidArgument, StateError, UnsafePath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import NoReturn
 
 __all__ = [
     "KeyDirectory",
     "check_key",
     "host_directory",
-    "list_directories",
+    "list_names",
     "open_directory",
     "raise_state_error",
     "state_root",
@@ -212,7 +211,9 @@ class KeyDirectory:
         """Open a directory by its name; else as `open`."""
         try:
             fd = open_directory(_host_name(), name, create=create)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if create:  # removed as fast as it was made, or on a filesystem where nothing can be
+                raise_state_error(error, f"{host_directory()}/{name}", "created")
             return None
         return cls(f"{host_directory()}/{name}", fd)
 
@@ -308,18 +309,13 @@ class KeyDirectory:
             raise_state_error(error, f"{self.path}/{name}", "removed")
 
 
-def list_directories() -> Iterator[KeyDirectory]:
-    """Open the directory of each key of this machine, one after the other, sorted."""
+def list_names() -> list[str]:
+    """Return the names of what should be the directories of keys of this machine, sorted."""
     try:
         fd = open_directory(_host_name())
     except FileNotFoundError:
-        return
+        return []
     try:
-        names = sorted(os.listdir(fd))
+        return sorted(os.listdir(fd))
     finally:
         os.close(fd)
-    for name in names:
-        directory = KeyDirectory.named(name)
-        if directory is not None:
-            with directory:
-                yield directory
