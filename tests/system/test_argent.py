@@ -97,7 +97,7 @@ def test_twenty_cold_launchers_get_one_tool_server_and_its_clients_reach_it(
     assert status_of(url, "/tools", {"Authorization": f"Bearer {token}"}) == 200
     environment = {
         **os.environ,
-        "ARGENT_TOOLS_URL": url.rstrip("/"),
+        "ARGENT_TOOLS_URL": url,
         "ARGENT_AUTH_TOKEN": token,
         "ARGENT_TELEMETRY": "0",
     }
