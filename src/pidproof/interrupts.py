@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["held_back"]
+__all__ = ["held_back", "unignore"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,3 +40,9 @@ def held_back() -> Iterator[None]:
             signal.signal(number, handler)
         for arrived in came:
             signal.raise_signal(arrived)
+
+
+def unignore() -> None:
+    """Give the signals that Python ignores their default again, before this process execs."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)

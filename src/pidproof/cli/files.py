@@ -33,6 +33,9 @@ def logs(options: argparse.Namespace) -> int:
     with _directory(options.key) as directory:
         if options.follow:
             path = f"{directory.path}/{LOG}"
+            from pidproof.interrupts import unignore
+
+            unignore()
             # It waits for events, and follows the log through its rotation.
             os.execvp("tail", ["tail", "-n", str(options.lines), "-F", path])
         lines = tail(directory, options.lines)

@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import time
 
+from pidproof import _native
 from pidproof.errors import Refused, typed
+from pidproof.interrupts import unignore
 from pidproof.process.identity import Liveness, identify
 from pidproof.server import log
 from pidproof.server import record as records
@@ -14,7 +16,7 @@ from pidproof.server.ensure import lock_for, read_record, running
 from pidproof.server.fence import Job, fenced
 from pidproof.server.paths import KeyDirectory
 from pidproof.server.plan import Plan, choose_port, prepare
-from pidproof.server.spawn import find_command
+from pidproof.server.spawn import exec_error, find_command
 from pidproof.server.start import start
 
 
@@ -84,6 +86,12 @@ def start_here(spec: Spec) -> NoReturn:
     directory = KeyDirectory.open(spec.key, create=True)
     assert directory is not None
     path = find_command(spec.command, spec.env.get("PATH", os.environ.get("PATH", "")), spec.cwd)
+    try:
+        os.chdir(spec.cwd)
+    except OSError as error:
+        raise exec_error(
+            _native.STAGE_DIRECTORY, error.errno or 0, spec.command, spec.cwd
+        ) from error
     lock = lock_for(directory, spec, "start")
     try:
         lock.acquire(timeout=spec.timeout)
@@ -108,5 +116,9 @@ def start_here(spec: Spec) -> NoReturn:
                 os.dup2(bound.fileno(), 3, inheritable=True)
     finally:
         lock.release()
-    os.chdir(spec.cwd)
-    os.execve(path, plan.command, env)
+    unignore()
+    try:
+        os.execve(path, plan.command, env)
+    except OSError as error:
+        # The record names this process, which is about to exit.
+        raise exec_error(_native.STAGE_EXEC, error.errno or 0, spec.command, spec.cwd) from error

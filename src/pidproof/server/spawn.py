@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Child", "find_command", "reap_finished"]
+__all__ = ["Child", "exec_error", "find_command", "reap_finished"]
 
 # How long fork to exec may take: the kernel loads the program in between, perhaps from a slow disk.
 EXEC_TIMEOUT = 30.0
@@ -60,6 +60,32 @@ def find_command(command: Sequence[str], path: str, cwd: str) -> str:
         f"{name}: command not found; nothing was started",
         remedy="check its spelling and PATH" if "/" not in name else "check its path",
         command=name,
+    )
+
+
+def exec_error(stage: int, number: int, command: Sequence[str], cwd: str) -> Error:
+    """Return the error for a stage between fork and exec that failed with an errno."""
+    name, why = command[0], os.strerror(number)
+    if stage == _native.STAGE_DIRECTORY:
+        return StateError(
+            f"the working directory {cwd} cannot be entered: {why}; nothing was started",
+            path=cwd,
+            errno=number,
+        )
+    if stage != _native.STAGE_EXEC:
+        return StateError(
+            f"the new process could not be set up: {why}; nothing was started",
+            path=None,
+            errno=number,
+        )
+    if number == errno.ENOENT:
+        return CommandNotFound(
+            f"{name}: {why} (the file, or the interpreter in its first line); nothing was started",
+            command=name,
+        )
+    hint = " (no #! line?)" if number == errno.ENOEXEC else ""
+    return CommandNotExecutable(
+        f"{name} cannot be executed: {why}{hint}; nothing was started", command=name
     )
 
 
@@ -135,7 +161,7 @@ class Child:
         except (InterruptedError, TimeoutError):
             failure = None
         if failure:
-            return self._exec_error(*failure, command, cwd)
+            return exec_error(*failure, command, cwd)
         status = self.reap(1.0)
         return NeverHealthy(
             f"the new process {self.pid} was ended by another before it could run",
@@ -157,7 +183,7 @@ class Child:
         failure = self._exec_result()
         self._gate.close()
         if failure:
-            raise self._exec_error(*failure, command, cwd)
+            raise exec_error(*failure, command, cwd)
 
     def _exec_result(self) -> tuple[int, int] | None:
         deadline = time.monotonic() + EXEC_TIMEOUT
@@ -183,31 +209,6 @@ class Child:
             return _native.status(self.pid)[5]
         except OSError:
             return False
-
-    def _exec_error(self, stage: int, number: int, command: Sequence[str], cwd: str) -> Error:
-        name, why = command[0], os.strerror(number)
-        if stage == _native.STAGE_DIRECTORY:
-            return StateError(
-                f"the working directory {cwd} cannot be entered: {why}; nothing was started",
-                path=cwd,
-                errno=number,
-            )
-        if stage != _native.STAGE_EXEC:
-            return StateError(
-                f"the new process could not be set up: {why}; nothing was started",
-                path=None,
-                errno=number,
-            )
-        if number == errno.ENOENT:
-            return CommandNotFound(
-                f"{name}: {why} (the file, or the interpreter in its first line); "
-                "nothing was started",
-                command=name,
-            )
-        hint = " (no #! line?)" if number == errno.ENOEXEC else ""
-        return CommandNotExecutable(
-            f"{name} cannot be executed: {why}{hint}; nothing was started", command=name
-        )
 
     def close_gate(self) -> None:
         """Shut the gate for good: a child that still waits there exits without exec."""
