@@ -23,25 +23,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    from pidproof.cli.codes import status_of
     from pidproof.cli.parser import parse
     from pidproof.cli.show import show_error
     from pidproof.cli.signals import Ended, end_on_signals
     from pidproof.errors import Error
 
+    _replace_closed_streams()
     options = parse(argv)
+    status = 0
     try:
-        with end_on_signals():
-            status = int(options.run(options))
-            sys.stdout.flush()
-            return status
-    except Error as error:
-        return show_error(error, as_json=options.json)
+        try:
+            with end_on_signals():
+                status = int(options.run(options))
+        except Error as error:
+            status = status_of(error)
+            show_error(error, as_json=options.json)
+        sys.stdout.flush()
     except Ended as ended:
         return ended.status
     except BrokenPipeError:
         # Whoever read our output has gone.  What was asked for is done.
         _silence_stdout()
-        return 0
+    return status
+
+
+def _replace_closed_streams() -> None:
+    """A stream that was closed for us takes what is said and drops it; print would use stdout."""
+    import os
+
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Open as long as the process lives.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _silence_stdout() -> None:

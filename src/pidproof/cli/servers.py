@@ -33,7 +33,10 @@ def _probe(options: argparse.Namespace) -> Probe | None:
     if options.exec is not None:
         import shlex
 
-        return probe.Exec(shlex.split(options.exec))
+        try:
+            return probe.Exec(shlex.split(options.exec))
+        except ValueError as error:
+            raise InvalidArgument(f"--exec {options.exec!r}: {error}") from error
     return None if options.log_line is None else probe.LogLine(options.log_line)
 
 

@@ -89,13 +89,15 @@ class Progress:
         self._verbose = verbose
         self._began = time.monotonic()
         self._shown = False
+        self._last = ""
 
     def __call__(self, text: str) -> None:
-        if self._verbose:
+        if self._verbose and text != self._last:
             words(f"pidproof: {text}")
         elif self._live and time.monotonic() - self._began > 0.3:
             self._shown = True
             print(f"\r\x1b[K{text[:100]} ...", end="", file=sys.stderr, flush=True)
+        self._last = text
 
     def done(self) -> None:
         """Wipe the line."""

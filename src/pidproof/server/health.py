@@ -27,6 +27,8 @@ __all__ = ["Checkup", "check", "check_patiently", "check_running", "exited", "wa
 # While a server starts it is asked at once, then at intervals that grow between these bounds.
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.25
+# What it waits for is said again, for those who show only what takes long.
+SAY_AGAIN = 0.5
 
 
 class Checkup(Frozen):
@@ -146,7 +148,7 @@ def wait_ready(
 ) -> Checkup:
     """Ask a starting server until it is ready, exits, or the deadline passes; a stranger on its
     port ends the wait too.  Returns the last checkup."""
-    pause, said = FIRST_PAUSE, ""
+    pause, said, said_at = FIRST_PAUSE, "", 0.0
     while True:
         left = deadline - time.monotonic()
         result = check(directory, record, probe, max(0.001, min(timeout, left)))
@@ -155,8 +157,8 @@ def wait_ready(
         left = deadline - time.monotonic()
         if left <= 0 or handle.liveness() is not Liveness.ALIVE:
             return result
-        if result.outcome.detail != said:
-            said = result.outcome.detail
+        if result.outcome.detail != said or time.monotonic() - said_at > SAY_AGAIN:
+            said, said_at = result.outcome.detail, time.monotonic()
             say(f"waiting for {record.key}: {said}")
         _pause(handle, min(left, pause))
         pause = min(pause * 1.5, LONGEST_PAUSE)
