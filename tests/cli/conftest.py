@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every test here gets a state directory of its own and leaves no server behind."""
+"""The command as a subprocess; every test has a state of its own and leaves no server behind."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from command import Command
 from servers import Small, State, fresh_state
 
 
@@ -28,3 +29,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawn: Spawn) -> Iter
 def small(tmp_path: Path) -> Small:
     """A small HTTP server."""
     return Small(tmp_path / "small")
+
+
+@pytest.fixture
+def pidproof(spawn: Spawn) -> Command:
+    """The command `pidproof`."""
+    return Command(spawn)

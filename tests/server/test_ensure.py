@@ -51,7 +51,7 @@ def test_the_result_tells_all_that_a_caller_needs(state: State, small: Small) ->
     assert isinstance(running, Running)
     assert running.key == "web"
     assert running.pid == running.identity.pid == small.report()["pid"]
-    assert running.url == f"http://127.0.0.1:{running.port}/"
+    assert running.url == f"http://127.0.0.1:{running.port}"
     assert (running.state, running.version) == ("running", "1.2")
     assert running.log == str(state.directory("web") / "server.log")
     assert running.token == small.report()["env"]["PIDPROOF_TOKEN"]
