@@ -38,9 +38,8 @@ __all__ = [
 
 
 def _rebuild(kind: type[Error], message: str, attributes: dict[str, Any]) -> Error:
-    error = kind.__new__(kind, message)
-    Error.__init__(error, message, **attributes)
-    return error
+    # By a call: __new__ of a class with two builtin bases is not safe to look up.
+    return kind(message, **attributes)
 
 
 class Error(Exception):
