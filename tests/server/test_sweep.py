@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pidproof import NeverHealthy, Server, SpawnLock, Swept, sweep
+from pidproof import LogLine, NeverHealthy, Server, SpawnLock, Swept, sweep
 from servers import QUICK, is_alive, kill, sleeper
 
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 def both(state: State) -> list[Swept]:
     """Sweep dry, see that nothing changed, sweep, and see that the same was done."""
     files = {path: path.read_bytes() for path in state.root.rglob("*") if path.is_file()}
-    running = state.running()
+    running = state.servers()
     dry = sweep(dry_run=True)
     assert {p: p.read_bytes() for p in state.root.rglob("*") if p.is_file()} == files
-    assert state.running() == running
+    assert state.servers() == running
     done = sweep()
     assert [(one.action, one.key, one.pid) for one in dry] == [
         (one.action, one.key, one.pid) for one in done
@@ -66,8 +66,8 @@ def test_a_failed_start_is_dropped(state: State, small: Small) -> None:
 def program(tmp_path: Path) -> tuple[Path, Server]:
     """Return a script and the server that it is."""
     script = tmp_path / "serve.sh"
-    script.write_text("sleep 1000\n")
-    return script, Server("k", ["sh", str(script)], **QUICK)
+    script.write_text("echo up\nsleep 1000\n")
+    return script, Server("k", ["sh", str(script)], probe=LogLine("^up"), **QUICK)
 
 
 def test_a_server_whose_program_was_removed_is_ended(state: State, tmp_path: Path) -> None:
