@@ -164,7 +164,12 @@ def write_line(process: subprocess.Popen[bytes], line: str) -> None:
 def run(command: Sequence[str], **options: Any) -> str:
     """Run a program to its end and return its output; fails if it fails."""
     done = subprocess.run(
-        command, capture_output=True, timeout=DEADLINE, check=False, text=True, **options
+        command,
+        capture_output=True,
+        timeout=DEADLINE * (3 if SANITIZED else 1),
+        check=False,
+        text=True,
+        **options,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return str(done.stdout)
@@ -271,6 +276,8 @@ def _can_choose_pids() -> bool:
     return can_choose_pids()
 
 
+SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
+"""Under AddressSanitizer: all is several times slower, and freed memory is kept for a while."""
 NEEDS_PIDFD = pytest.mark.skipif(
     "pidfd" not in _native.features(), reason="needs pidfds (Linux 5.3)"
 )

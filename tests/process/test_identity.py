@@ -26,6 +26,7 @@ from helpers import (
     NEEDS_SET_TID,
     NEEDS_TIME_NAMESPACES,
     NOBODY,
+    SANITIZED,
     in_threads,
     python,
     read_line,
@@ -440,7 +441,8 @@ def test_a_pid_reused_within_one_tick_is_another_process(rounds: int) -> None:
             with pytest.raises(ProcessGone):
                 first.argv()
             same_tick += first.start_time == second.start_time
-    assert same_tick > rounds / 2, "the reuse was meant to happen within one tick"
+    # A fork of a sanitized interpreter takes longer than a tick.
+    assert SANITIZED or same_tick > rounds / 2, "the reuse was meant to happen within one tick"
 
 
 @NEEDS_SET_TID
