@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import NEEDS_ROOT, python, read_line, wait_until
+from helpers import NEEDS_ROOT, python, read_line, wait_until, write_line
 from pidproof import (
     CommandNotExecutable,
     CommandNotFound,
@@ -562,6 +562,7 @@ def test_a_start_without_a_free_descriptor_starts_nothing(state: State, spawn: S
                 break
             except Error as error:
                 print(type(error).__name__, flush=True)
+            sys.stdin.readline()
             os.close(held.pop())
         sys.stdin.read()
         """
@@ -570,8 +571,39 @@ def test_a_start_without_a_free_descriptor_starts_nothing(state: State, spawn: S
     while (line := read_line(launcher)) != "started":
         lines.append(line)
         assert not state.running()
+        write_line(launcher, "go on")
     assert set(lines) <= {"StateError", "IdentityUnknown", "LockTimeout"}
     assert len(state.servers()) == 1
+
+
+def test_a_start_that_runs_out_of_descriptors_ends_its_server_all_the_same(
+    state: State, spawn: Spawn
+) -> None:
+    """No guard, no record and no pidfd can be opened any more; the one of the fork is there."""
+    code = """
+        import os, resource, sys
+        from pidproof import Error, Server
+
+        held = []
+
+        def hog(_):
+            try:
+                while True:
+                    held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                return False
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+        server = Server("k", ["sleep", "1000"], probe=hog, startup_timeout=0.2, grace=2.0)
+        try:
+            server.ensure()
+        except Error as error:
+            print(type(error).__name__, flush=True)
+        sys.stdin.read()
+        """
+    launcher = spawn(python(code))
+    assert read_line(launcher) in {"StateError", "StartTimeout", "IdentityUnknown"}
+    assert not state.running()
 
 
 # ------------------------------------------------------------------------------------------- wishes
