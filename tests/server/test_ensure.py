@@ -21,6 +21,7 @@ from pidproof import (
     Running,
     Server,
     SpawnLock,
+    StartTimeout,
     Unix,
     VersionMismatch,
 )
@@ -379,3 +380,26 @@ def test_stdout_of_the_caller_is_not_inherited(state: State, small: Small) -> No
     (pid,) = state.servers()
     assert done.stdout == f"spawned {pid}\n"
     assert done.stderr == ""
+
+
+def test_a_whole_life_is_the_same_on_older_kernels(state: State, small: Small, kernel: str) -> None:
+    server = small.server("--child", probe_timeout=0.1)
+    first = server.ensure()
+    assert server.ensure().pid == first.pid
+    os.kill(first.pid, signal.SIGSTOP)
+    (small.directory / "child").unlink()
+    second = server.ensure()
+    assert second.action == "replaced"
+    kill(second.pid)
+    assert server.status().state == "gone"
+    (small.directory / "child").unlink()
+    third = server.ensure()
+    assert third.action == "spawned"
+    assert state.servers() == [third.pid]
+    assert server.stop().action == "terminated"
+    assert not state.running()
+    small.answers(503)
+    (small.directory / "child").unlink()
+    with pytest.raises(StartTimeout):
+        small.server("--child", startup_timeout=0.3).ensure()
+    assert not state.running()
