@@ -89,13 +89,6 @@ def native(session: nox.Session) -> None:
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
-    """Measure; the numbers are for reading, none of them fails the session."""
-    install(session, "bench")
-    session.run("pytest", "tests/benchmarks", "--timeout=0", *session.posargs)
-
-
-@nox.session
 def wheels(session: nox.Session) -> None:
     """Build the sdist and from it the wheel, audit both and try the wheel."""
     dist = Path(session.create_tmp()).resolve() / "dist"

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, ParamSpec, TypeVar
+
+    from pidproof.lock.spawn_lock import Holder
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -78,25 +80,37 @@ class InvalidToken(InvalidArgument):
 class ProcessGone(Error, ProcessLookupError):
     """The process meant is proven to run no more."""
 
+    pid: int | None = None
+
 
 class IdentityUnknown(Error, PermissionError):
     """Whether the process meant still runs cannot be proven; so nothing was done to it."""
+
+    pid: int | None = None
 
 
 class Refused(Error, PermissionError):
     """It could have been done and must not be: not ours, or not what was recorded."""
 
+    pid: int | None = None
+
 
 class ProcessSurvived(Error, TimeoutError):
     """A process is still there after SIGKILL, for instance in an uninterruptible system call."""
+
+    pid: int | None = None
 
 
 class WaitTimeout(Error, TimeoutError):
     """A process that was waited for still runs."""
 
+    pid: int | None = None
+
 
 class LockTimeout(Error, TimeoutError):
     """The lock was not to be had in time.  `holder` is the `Holder` found, or None."""
+
+    holder: Holder | None = None
 
 
 class LockLost(Error, RuntimeError):
@@ -105,6 +119,8 @@ class LockLost(Error, RuntimeError):
 
 class StateError(Error, OSError):
     """A file or directory of the state cannot be read or written.  `path` names it."""
+
+    path: str | None = None
 
 
 class UnsafePath(StateError, PermissionError):
@@ -125,6 +141,11 @@ class NeverHealthy(Error, RuntimeError):
     `pid`, `exit_status` (negative: the signal), `log` and `log_tail` tell of its end.
     """
 
+    pid: int | None = None
+    exit_status: int | None = None
+    log: str | None = None
+    log_tail: Sequence[str] = ()
+
 
 class StartTimeout(NeverHealthy, TimeoutError):
     """The server ran and was not ready within its start-up time; it was ended and reaped."""
@@ -133,17 +154,27 @@ class StartTimeout(NeverHealthy, TimeoutError):
 class PortInUse(NeverHealthy, OSError):
     """Another process listens where the server should.  `port` and `owner` name both."""
 
+    port: int | None = None
+    owner: str | None = None
+
 
 class CommandNotFound(Error, FileNotFoundError):
     """The command does not exist.  `command` is its first word."""
+
+    command: str | None = None
 
 
 class CommandNotExecutable(Error, PermissionError):
     """The command exists and cannot be executed.  `command` is its first word."""
 
+    command: str | None = None
+
 
 class VersionMismatch(Error, RuntimeError):
     """A server of another version runs and the policy does not let it be replaced."""
+
+    running: str | None = None
+    wanted: str | None = None
 
 
 def typed(function: Callable[P, R]) -> Callable[P, R]:

@@ -45,6 +45,10 @@ def _run(argv: list[str]) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone.  What was asked for is done.
         _silence_stdout()
+    except OSError as error:
+        _silence_stdout()
+        print(f"pidproof: the output could not be written: {error.strerror}", file=sys.stderr)
+        return 74
     return status
 
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import os
 
 from pidproof.cli.show import print_json, print_table, words
+from pidproof.errors import CommandNotFound, InvalidArgument
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from typing import NoReturn
 
     from pidproof.server.paths import KeyDirectory
 
@@ -30,14 +32,11 @@ def _directory(key: str) -> KeyDirectory:
 def logs(options: argparse.Namespace) -> int:
     from pidproof.server.log import LOG, tail
 
+    if options.follow and options.json:
+        raise InvalidArgument("--json goes with the lines there are, not with --follow")
     with _directory(options.key) as directory:
         if options.follow:
-            path = f"{directory.path}/{LOG}"
-            from pidproof.interrupts import unignore
-
-            unignore()
-            # It waits for events, and follows the log through its rotation.
-            os.execvp("tail", ["tail", "-n", str(options.lines), "-F", path])
+            _follow(f"{directory.path}/{LOG}", options.lines)
         lines = tail(directory, options.lines)
     if options.json:
         print_json({"key": options.key, "lines": lines})
@@ -45,6 +44,19 @@ def logs(options: argparse.Namespace) -> int:
         for line in lines:
             print(line)
     return 0
+
+
+def _follow(path: str, lines: int) -> NoReturn:
+    from pidproof.interrupts import unignore
+
+    unignore()
+    try:
+        # It waits for events, and follows the log through its rotation.
+        os.execvp("tail", ["tail", "-n", str(lines), "-F", path])
+    except FileNotFoundError as error:
+        raise CommandNotFound(
+            "tail, which follows the log, is not found on PATH", remedy=f"read {path}"
+        ) from error
 
 
 def history(options: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ import time
 
 from pidproof import _native
 from pidproof.errors import InvalidArgument, LockLost, LockTimeout, StateError, UnsafePath
+from pidproof.frozen import Frozen
 from pidproof.lock.waiting import PlaceInLine
-from pidproof.process.identity import Liveness, ProcessIdentity
+from pidproof.process.identity import Liveness, ProcessIdentity, liveness_of
 
 
 TYPE_CHECKING = False
@@ -40,7 +41,7 @@ def _nanoseconds(seconds: float) -> int:
     return int(min(seconds, _FOR_EVER) * _SECOND)
 
 
-class Holder:
+class Holder(Frozen):
     """Who holds a lock, as its file says.
 
     Attributes:
@@ -51,23 +52,12 @@ class Holder:
     """
 
     __slots__ = ("deadline", "identity", "liveness", "purpose", "reason", "since")
-
-    def __init__(
-        self,
-        identity: ProcessIdentity,
-        *,
-        purpose: str,
-        since: float,
-        deadline: float,
-        liveness: Liveness,
-        reason: str,
-    ) -> None:
-        self.identity = identity
-        self.purpose = purpose
-        self.since = since
-        self.deadline = deadline
-        self.liveness = liveness
-        self.reason = reason
+    identity: ProcessIdentity
+    purpose: str
+    since: float
+    deadline: float
+    liveness: Liveness
+    reason: str
 
     def describe(self) -> str:
         """Return pid, command and age in words."""
@@ -238,11 +228,11 @@ class SpawnLock:
             return None
         native, since, deadline, purpose, liveness, reason = seen
         return Holder(
-            ProcessIdentity(native),
+            identity=ProcessIdentity(native),
             purpose=purpose,
             since=since / _SECOND,
             deadline=deadline / _SECOND,
-            liveness=_LIVENESS[liveness],
+            liveness=liveness_of(liveness),
             reason=_native.reason_text(reason),
         )
 
@@ -371,12 +361,6 @@ class SpawnLock:
         kind = UnsafePath if isinstance(error, PermissionError) else StateError
         raise kind(f"{where}: {error.strerror}", path=where, errno=error.errno) from error
 
-
-_LIVENESS = {
-    _native.ALIVE: Liveness.ALIVE,
-    _native.GONE: Liveness.GONE,
-    _native.UNKNOWN: Liveness.UNKNOWN,
-}
 
 # What may hold a descriptor just now.  A fork copies those, and must not keep a place in line or
 # the guard alive past its parent.

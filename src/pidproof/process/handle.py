@@ -16,7 +16,7 @@ from pidproof.errors import (
     ProcessSurvived,
     Refused,
 )
-from pidproof.process.identity import Liveness
+from pidproof.process.identity import Liveness, liveness_of
 
 
 TYPE_CHECKING = False
@@ -31,12 +31,6 @@ __all__ = ["ProcessHandle"]
 # How long a process may take to die after SIGKILL: only an uninterruptible call delays it.
 KILL_TIMEOUT = 5.0
 _POLL_LIMIT = 2**31 - 1  # milliseconds; poll(2) takes an int
-
-_LIVENESS = {
-    _native.ALIVE: Liveness.ALIVE,
-    _native.GONE: Liveness.GONE,
-    _native.UNKNOWN: Liveness.UNKNOWN,
-}
 
 
 class ProcessHandle:
@@ -107,7 +101,7 @@ class ProcessHandle:
     def liveness(self) -> Liveness:
         """Say whether the process runs still.  A zombie does not."""
         self._refuse_if_closed()
-        return _LIVENESS[self._identity._native.poll(self._fd)[0]]
+        return liveness_of(self._identity._native.poll(self._fd)[0])
 
     def signal(self, number: int, *, group: bool = False) -> None:
         """Send a signal to the process, or to the process group that it leads.

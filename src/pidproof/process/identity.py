@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pidproof.process.handle import ProcessHandle
 
-__all__ = ["Liveness", "ProcessIdentity", "identify"]
+__all__ = ["Liveness", "ProcessIdentity", "identify", "liveness_of"]
 
 
 class Liveness(enum.Enum):
@@ -36,6 +36,11 @@ _LIVENESS = {
     _native.GONE: Liveness.GONE,
     _native.UNKNOWN: Liveness.UNKNOWN,
 }
+
+
+def liveness_of(answer: int) -> Liveness:
+    """Return an answer of the C module as what it means."""
+    return _LIVENESS[answer]
 
 
 class ProcessIdentity:
@@ -95,21 +100,38 @@ class ProcessIdentity:
             )
         return cls(_native.Identity.by_unique_id(int(pid), int(inode)))
 
-    pid = property(lambda self: self._native.pid)
-    start_time = property(lambda self: self._native.start_time)
-    boot_id = property(lambda self: self._native.boot_id)
-    pid_namespace = property(lambda self: self._native.pid_namespace)
-    unique_id = property(lambda self: self._native.unique_id)
-    uid = property(lambda self: self._native.uid)
+    @property
+    def pid(self) -> int:
+        return self._native.pid
+
+    @property
+    def start_time(self) -> int:
+        return self._native.start_time
+
+    @property
+    def boot_id(self) -> str:
+        return self._native.boot_id
+
+    @property
+    def pid_namespace(self) -> int:
+        return self._native.pid_namespace
+
+    @property
+    def unique_id(self) -> int | None:
+        return self._native.unique_id
+
+    @property
+    def uid(self) -> int | None:
+        return self._native.uid
 
     def liveness(self) -> Liveness:
         """Say whether this very process runs.  Never raises; what prevents an answer is UNKNOWN."""
-        return _LIVENESS[self._native.compare()[0]]
+        return liveness_of(self._native.compare()[0])
 
     def explain(self) -> tuple[Liveness, str]:
         """The same, with the evidence in words."""
         liveness, reason = self._native.compare()
-        return _LIVENESS[liveness], _native.reason_text(reason)
+        return liveness_of(liveness), _native.reason_text(reason)
 
     def argv(self) -> tuple[bytes, ...]:
         """Return its arguments as they are now; a process may have rewritten them.

@@ -49,7 +49,7 @@ def ensure(spec: Spec, say: Callable[[str], None]) -> Running:
     """Return the healthy server of the key; `say` is told what takes long.
 
     Raises:
-        Error: every kind but InvalidToken; each says what was found and what was not done.
+        Error: as `Server.ensure` lists; each says what was found and what was not done.
     """
     began = time.monotonic()
     deadline = began + spec.timeout
@@ -178,9 +178,12 @@ def _ensure_locked(
             extra = _beside(job, previous, evidence)
         elif liveness is Liveness.ALIVE:
             outcome = _settle(job, previous)
-            if not isinstance(outcome, dict):
+            if outcome is None:
+                pass  # it exited by itself while we looked
+            elif isinstance(outcome, dict):
+                action, extra = "replaced", outcome
+            else:
                 return outcome
-            action, extra = "replaced", outcome
         else:
             _clear_session(job, previous)
     return start(job, previous, extra=extra), action
@@ -218,10 +221,10 @@ def _clear_session(job: Job, previous: Record) -> None:
 
 def _settle(
     job: Job, record: Record
-) -> tuple[Record, Literal["reused", "adopted"]] | dict[str, Any]:
+) -> tuple[Record, Literal["reused", "adopted"]] | dict[str, Any] | None:
     """Decide about a recorded server that runs: return it, or end it.
 
-    After ending it, returns the fields that the next record is to carry.
+    After ending it, returns the fields that the next record is to carry; None: it exited by itself.
     """
     from pidproof.server import log
     from pidproof.server.terminate import end_server
@@ -236,7 +239,7 @@ def _settle(
             kept, reason = _keep_if_healthy(job, record)
         except ProcessGone:
             _clear_session(job, record)
-            return {}
+            return None
         if kept is not None:
             return kept
     if record.managed != "auto":
@@ -247,8 +250,14 @@ def _settle(
             pid=record.identity.pid,
         )
     job.say(f"ending process {record.identity.pid} of {record.key}: {reason}")
-    pattern = job.spec.pattern or record.pattern()
-    how = end_server(job.lock, job.directory, record, grace=job.spec.grace, pattern=pattern)
+    how = end_server(
+        job.lock,
+        job.directory,
+        record,
+        grace=job.spec.grace,
+        pattern=record.pattern(),
+        also=job.spec.pattern,
+    )
     log.append_history(job.directory, "ended", pid=record.identity.pid, how=how, evidence=reason)
     if mismatch == "replace":
         return {"replaced": {"version": record.version, "at": time.monotonic()}}

@@ -85,7 +85,7 @@ def start_here(spec: Spec) -> NoReturn:
     """
     directory = KeyDirectory.open(spec.key, create=True)
     assert directory is not None
-    path = find_command(spec.command, spec.env.get("PATH", os.environ.get("PATH", "")), spec.cwd)
+    path = find_command(spec.command, spec.env.get("PATH"), spec.cwd)
     try:
         os.chdir(spec.cwd)
     except OSError as error:
@@ -106,7 +106,7 @@ def start_here(spec: Spec) -> NoReturn:
         log.append_history(
             directory, "started", pid=os.getpid(), evidence="by hand, in the foreground"
         )
-        env = plan.environment(spec, directory)
+        env = plan.environment(spec, directory, record.managed)
         env["PIDPROOF_PID"] = str(os.getpid())
         if bound is not None:
             env["LISTEN_PID"] = str(os.getpid())

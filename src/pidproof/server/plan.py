@@ -28,6 +28,7 @@ _OURS = (
     "PIDPROOF_NONCE",
     "PIDPROOF_RECORD",
     "PIDPROOF_TOKEN",
+    "PIDPROOF_MANAGED",
     "PIDPROOF_PID",
     "PIDPROOF_IDLE_TIMEOUT",
     "LISTEN_FDS",
@@ -65,7 +66,7 @@ class Plan:
         text = text.replace("{fd}", str(LISTEN_FD))
         return text if self.port is None else text.replace("{port}", str(self.port))
 
-    def environment(self, spec: Spec, directory: KeyDirectory) -> dict[str, str]:
+    def environment(self, spec: Spec, directory: KeyDirectory, managed: str) -> dict[str, str]:
         """Return the whole environment of the server."""
         env = {name: value for name, value in os.environ.items() if name not in _OURS}
         env |= {
@@ -73,6 +74,7 @@ class Plan:
             "PIDPROOF_NONCE": self.nonce,
             "PIDPROOF_RECORD": f"{directory.path}/{records.NAME}",
             "PIDPROOF_TOKEN": self.token,
+            "PIDPROOF_MANAGED": managed,
             "PIDPROOF_PID": "",  # the child knows it
         }
         if spec.idle_timeout is not None:

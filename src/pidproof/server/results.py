@@ -60,7 +60,8 @@ class Status(Frozen):
     """What is known of a key, without changing anything.
 
     state: healthy, unhealthy, starting, unknown, gone (recorded, and proven to run no more),
-    failed (its last start did not succeed) or absent (nothing is recorded).
+    failed (its last start did not succeed) or absent (nothing is recorded, or it was
+    stopped to be started again).
     detail: the evidence, in words.
     """
 

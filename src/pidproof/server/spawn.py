@@ -32,13 +32,17 @@ EXEC_TIMEOUT = 30.0
 _SECOND = 1_000_000_000
 
 
-def find_command(command: Sequence[str], path: str, cwd: str) -> str:
+def find_command(command: Sequence[str], path: str | None, cwd: str) -> str:
     """Return the file that the first word of a command names, as execvp(3) would find it.
+
+    path: what to search instead of the PATH of this process.
 
     Raises:
         CommandNotFound, CommandNotExecutable: with the command named.
     """
     name = command[0]
+    if path is None:
+        path = os.environ.get("PATH", os.defpath)
     if "/" in name:
         candidates = [os.path.join(cwd, name)]
     else:

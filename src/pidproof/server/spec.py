@@ -25,7 +25,7 @@ ON_UNKNOWN = ("error", "beside")
 
 
 class Spec(Frozen):
-    """A checked wish.  Times are seconds."""
+    """A checked specification.  Times are seconds."""
 
     __slots__ = (
         "command",
@@ -91,7 +91,7 @@ def make_spec(
     idle_timeout: float | None = None,
     pattern: ArgvPattern | None = None,
 ) -> Spec:
-    """Check a wish and fill in what it leaves open.
+    """Check a specification and fill in what it leaves open.
 
     Raises:
         InvalidArgument: it could never work.
@@ -144,7 +144,7 @@ def make_spec(
 
 
 def spec_from_record(data: Mapping[str, Any], **changes: Any) -> Spec:
-    """Return the wish that a record was started from.
+    """Return the specification that a record was started from.
 
     Raises:
         InvalidArgument: a field is not what this version writes.

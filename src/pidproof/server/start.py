@@ -69,8 +69,7 @@ def start(
         LockLost.
     """
     spec = job.spec
-    search = spec.env.get("PATH", os.environ.get("PATH", os.defpath))
-    path = find_command(spec.command, search, spec.cwd)
+    path = find_command(spec.command, spec.env.get("PATH"), spec.cwd)
     attempts = PORT_ATTEMPTS if spec.port == "auto" else 1
     while True:
         port, bound = choose_port(spec, previous)
@@ -137,7 +136,7 @@ class _Attempt:
         identity = self._child.fork(
             path,
             plan.command,
-            plan.environment(job.spec, job.directory),
+            plan.environment(job.spec, job.directory, self.record.managed),
             job.spec.cwd,
             output_fd=self._output_fd,
             listen_fd=plan.bound.fileno() if plan.bound else -1,

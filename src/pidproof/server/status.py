@@ -64,11 +64,19 @@ def _unknown(key: str, detail: str) -> Status:
     return Status(**{**fields, "state": "unknown", "detail": detail})
 
 
-def list_all(*, timeout: float = 2.0) -> Iterator[Status]:
+@typed
+def list_all(*, timeout: float = 2.0) -> tuple[Status, ...]:
     """Return the status of every key of this machine, in the order of their directories.
+
+    Raises:
+        StateError: the state directory cannot be used.
 
     One that cannot be read is listed as unknown, with the name of its directory as its key.
     """
+    return tuple(_look_at_all(timeout))
+
+
+def _look_at_all(timeout: float) -> Iterator[Status]:
     for name in list_names():
         try:
             directory = KeyDirectory.named(name)

@@ -97,7 +97,7 @@ def _keep(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
 
 @typed
 def recorded_spec(key: str, **changes: object) -> Spec:
-    """Return the wish that the key was last started from.
+    """Return the specification that the key was last started from.
 
     Raises:
         KeyNotFound: nothing is recorded.

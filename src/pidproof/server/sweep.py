@@ -126,7 +126,7 @@ def _sweep_record(
             yield _swept("left", record.key, pid, f"started by hand; {vanished}")
             return
         if not dry_run:
-            how = end_server(lock, directory, record, grace=GRACE)
+            how = end_server(lock, directory, record, grace=GRACE, pattern=record.pattern())
             _drop(lock, directory)
             log.append_history(directory, "swept", pid=pid, how=how, evidence=vanished)
         yield _swept("ended", record.key, pid, vanished)
@@ -161,6 +161,9 @@ def _sweep_untracked(*, dry_run: bool) -> Iterator[Swept]:
                 yield _swept("left", key, identity.pid, named)
             continue
         reason = f"no record names it ({path})"
+        if env.get(b"PIDPROOF_MANAGED") == b"manual":
+            yield _swept("left", key, identity.pid, f"started by hand; {reason}")
+            continue
         if not dry_run:
             try:
                 with identity.open() as handle:

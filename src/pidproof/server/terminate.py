@@ -18,13 +18,17 @@ from pidproof.server.fence import fenced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from typing import Protocol
 
     from pidproof.lock.spawn_lock import SpawnLock
     from pidproof.process.handle import ProcessHandle
     from pidproof.process.pattern import ArgvPattern
     from pidproof.server.paths import KeyDirectory
     from pidproof.server.record import Record
+
+    class _Send(Protocol):
+        def __call__(self, number: int, *, group: bool = False) -> None: ...
+
 
 __all__ = ["end_server", "end_session"]
 
@@ -36,11 +40,13 @@ def end_server(
     *,
     grace: float,
     pattern: ArgvPattern | None = None,
+    also: ArgvPattern | None = None,
 ) -> str:
     """SIGTERM, wait `grace` seconds on the event, SIGKILL to its group, wait.
 
-    Returns gone, terminated or killed.  What else runs of its session is ended as well.  Before
-    each signal the guard is entered and the lock, the record and the process are looked at again.
+    Returns gone, terminated or killed.  Its argv must match both patterns.  What else runs of its
+    session is ended as well.  Before each signal the guard is entered, and the lock, the record and
+    the process are looked at again.
 
     Raises:
         LockLost: another holds the lock now; nothing more was signalled.
@@ -57,6 +63,7 @@ def end_server(
         return "gone"
     with handle:
         _check_pattern(record, pattern)
+        _check_pattern(record, also)
         _announce(lock, directory, record)
         how = _end(handle, grace, _fenced_sender(lock, directory, record, handle))
     end_session(lock, directory, record, grace=grace)
@@ -88,35 +95,35 @@ def _check_pattern(record: Record, pattern: ArgvPattern | None) -> None:
 
 def _fenced_sender(
     lock: SpawnLock, directory: KeyDirectory, record: Record, handle: ProcessHandle
-) -> Callable[[int, bool], None]:
+) -> _Send:
     """Return what sends a signal, to the process or to its group, from inside the guard."""
 
-    def send(number: int, group: bool = False) -> None:
+    def send(number: int, *, group: bool = False) -> None:
         with fenced(lock, directory, record):
             handle.signal(number, group=group)
 
     return send
 
 
-def _end(handle: ProcessHandle, grace: float, send: Callable[[int, bool], None]) -> str:
+def _end(handle: ProcessHandle, grace: float, send: _Send) -> str:
     try:
-        send(signal.SIGTERM, False)
+        send(signal.SIGTERM)
     except ProcessGone:
         return "gone"
     try:
         # A stopped process would keep the SIGTERM pending until it is continued.
-        send(signal.SIGCONT, False)
+        send(signal.SIGCONT)
     except ProcessGone:
         return "terminated"
     if handle.wait(grace):
         # Members of its group that outlive it get no grace of their own from here: end_session.
         return "terminated"
     try:
-        send(signal.SIGKILL, True)
+        send(signal.SIGKILL, group=True)
     except ProcessGone:
         # It leads no group (started by hand in a shell's), or has just gone.
         try:
-            send(signal.SIGKILL, False)
+            send(signal.SIGKILL)
         except ProcessGone:
             return "terminated"
     if not handle.wait(KILL_TIMEOUT):
