@@ -247,6 +247,21 @@ def status(pid: int) -> tuple[str, int, int, int, int, bool]:
     )
 
 
+def sees_same_files(pid: int) -> bool | None:
+    """Say whether a path means the same to whatever process has the pid as to this one.
+
+    Its mount namespace and root are compared (mount_namespaces(7)); None: that is not to be read.
+    """
+    try:
+        for path in ("ns/mnt", "root"):
+            mine, other = os.stat(f"/proc/self/{path}"), os.stat(f"/proc/{pid}/{path}")
+            if (mine.st_dev, mine.st_ino) != (other.st_dev, other.st_ino):
+                return False
+    except OSError:
+        return None
+    return True
+
+
 def scan(arguments: Iterable[bytes], variables: Iterable[bytes], uid: int | None) -> list[int]:
     """Return the pids that hold every argument and every variable; candidates only."""
     packed = [b"".join(item + b"\0" for item in items) for items in (arguments, variables)]

@@ -26,14 +26,14 @@ def held_back() -> Iterator[None]:
     came: list[int] = []
     before = {}
     try:
-        for number in _SIGNALS:
-            handler = signal.getsignal(number)
-            if callable(handler):
-                before[number] = handler
-                signal.signal(number, lambda number, _frame: came.append(number))
-    except ValueError:
-        before.clear()  # not the main thread: nothing was changed, so nothing is to be put back
-    try:
+        try:
+            for number in _SIGNALS:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    before[number] = handler
+                    signal.signal(number, lambda number, _frame: came.append(number))
+        except ValueError:
+            before.clear()  # not the main thread: nothing was changed, nothing is to be put back
         yield
     finally:
         for number, handler in before.items():

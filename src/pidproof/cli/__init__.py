@@ -57,7 +57,11 @@ def _replace_closed_streams() -> None:
     import os
 
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
+        stream = getattr(sys, name)
+        if stream is not None:
+            # What others wrote, in whatever encoding, is shown rather than failed on.
+            stream.reconfigure(errors="backslashreplace")
+        else:
             # Open as long as the process lives.
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 

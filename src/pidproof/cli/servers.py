@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pidproof.cli.codes import STATUS
-from pidproof.cli.show import Progress, print_json, print_table, words
+from pidproof.cli.show import Progress, print_json, print_table, printable, words
 
 
 TYPE_CHECKING = False
@@ -129,7 +129,7 @@ def status(options: argparse.Namespace) -> int:
         print_json(found.as_dict())
     else:
         for name, value in _facts(found):
-            print(f"{name + ':':<9} {value}")
+            print(f"{name + ':':<9} {printable(value)}")
     return STATUS[found.state]
 
 

@@ -33,8 +33,16 @@ def _plain(value: object) -> object:
 
 
 def words(text: str) -> None:
-    """Print a line for people."""
-    print(text, file=sys.stderr)
+    """Print a line for people; nobody may be there to read it, which is no reason to fail."""
+    try:
+        print(printable(text), file=sys.stderr)
+    except OSError:
+        return
+
+
+def printable(text: str) -> str:
+    """Return text that cannot steer a terminal: it may come from another's log or command line."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -45,7 +53,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         return
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells = [printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         print("  ".join(cells).rstrip())
 
 
@@ -96,10 +104,16 @@ class Progress:
             words(f"pidproof: {text}")
         elif self._live and time.monotonic() - self._began > 0.3:
             self._shown = True
-            print(f"\r\x1b[K{text[:100]} ...", end="", file=sys.stderr, flush=True)
+            self._write(f"\r\x1b[K{printable(text[:100])} ...")
         self._last = text
 
     def done(self) -> None:
         """Wipe the line."""
         if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        try:
+            print(text, end="", file=sys.stderr, flush=True)
+        except OSError:
+            return  # the terminal has gone; the start goes on

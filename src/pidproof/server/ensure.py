@@ -17,6 +17,7 @@ from pidproof.errors import (
     RecordError,
     Refused,
     VersionMismatch,
+    WaitTimeout,
     typed,
 )
 from pidproof.lock.spawn_lock import SpawnLock
@@ -123,7 +124,8 @@ def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
         return False
     if record.identity.liveness() is not Liveness.ALIVE or _mismatch(record, spec) == "replace":
         return False
-    return check_running(directory, record, spec.probe, spec.probe_timeout).is_ready
+    timeout = max(0.001, min(spec.probe_timeout, spec.timeout))
+    return check_running(directory, record, spec.probe, timeout).is_ready
 
 
 def _comes_up(directory: KeyDirectory, key: str, seen: Record | None) -> Callable[[], bool]:
@@ -182,10 +184,15 @@ def _ensure_locked(
                 pass  # it exited by itself while we looked
             elif isinstance(outcome, dict):
                 action, extra = "replaced", outcome
+                # Whoever ends a server owes another one: its start gets the time that a start has.
+                owed = max(job.deadline, time.monotonic() + job.spec.startup_timeout)
+                job = Job(**{**job.as_dict(), "deadline": owed})
             else:
                 return outcome
         else:
             _clear_session(job, previous)
+    if previous is not None and (kept := previous.beside()):
+        extra["beside"] = [*kept, *extra.get("beside", ())]
     return start(job, previous, extra=extra), action
 
 
@@ -201,7 +208,7 @@ def _beside(job: Job, previous: Record, evidence: str) -> dict[str, Any]:
             "--on-unknown beside",
             pid=previous.identity.pid,
         )
-    return {"beside": [*(previous.get("beside") or []), str(previous.identity)]}
+    return {"beside": [str(previous.identity)]}
 
 
 def _clear_session(job: Job, previous: Record) -> None:
@@ -227,6 +234,7 @@ def _settle(
     After ending it, returns the fields that the next record is to carry; None: it exited by itself.
     """
     from pidproof.server import log
+    from pidproof.server.spawn import check_command
     from pidproof.server.terminate import end_server
 
     assert record.identity is not None
@@ -249,6 +257,7 @@ def _settle(
             remedy=f"pidproof stop {record.key}, then run this again",
             pid=record.identity.pid,
         )
+    check_command(job.spec)  # who cannot be started is no reason to end what runs
     job.say(f"ending process {record.identity.pid} of {record.key}: {reason}")
     how = end_server(
         job.lock,
@@ -273,17 +282,18 @@ def _keep_if_healthy(
     from pidproof.server.start import publish
 
     assert record.identity is not None
-    spec = job.spec
+    spec, until = job.spec, 0.0
     with record.identity.open() as handle:
         if record.state == STARTING:
             # Its launcher died after letting it run: it has what is left of its start-up time.
             since = record.get("started") or time.monotonic()
+            until = since + (record.option("startup_timeout") or spec.startup_timeout)
             checkup = wait_ready(
                 job.directory,
                 record,
                 spec.probe,
                 timeout=spec.probe_timeout,
-                deadline=min(job.deadline, since + spec.startup_timeout),
+                deadline=min(job.deadline, until),
                 handle=handle,
                 say=job.say,
             )
@@ -307,6 +317,14 @@ def _keep_if_healthy(
                 pid=handle.pid,
             )
         if not checkup.is_ready:
+            is_settled = checkup.settled if record.state != STARTING else until <= job.deadline
+            if not is_settled and not checkup.stranger:
+                raise WaitTimeout(
+                    f"whether {record.key!r} (process {handle.pid}) is healthy was not settled in "
+                    f"the {spec.timeout:g} s given ({checkup.outcome.detail}); it was left alone",
+                    remedy="wait longer (--timeout)",
+                    pid=handle.pid,
+                )
             return None, checkup.outcome.detail
     if record.state == STARTING:
         return (publish(job, record, checkup), "adopted"), ""

@@ -10,6 +10,8 @@ from pidproof.frozen import Frozen
 from pidproof.process.identity import Liveness
 from pidproof.server import listener
 from pidproof.server.probe import Health, LogLine, Outcome, Target
+from pidproof.server.record import STARTING
+from pidproof.server.spawn import has_execed
 
 
 TYPE_CHECKING = False
@@ -32,11 +34,15 @@ SAY_AGAIN = 0.5
 
 
 class Checkup(Frozen):
-    """An outcome, whether a stranger holds the port, and the socket that was proven, if any."""
+    """An outcome, whether a stranger holds the port, and the socket that was proven, if any.
 
-    __slots__ = ("listener", "outcome", "stranger")
+    settled: False if the caller's time ran out before the server had all of its own.
+    """
+
+    __slots__ = ("listener", "outcome", "settled", "stranger")
     outcome: Outcome
     stranger: bool
+    settled: bool
     listener: dict[str, Any] | None
 
     @property
@@ -52,7 +58,7 @@ def _checkup(
     proven: dict[str, Any] | None = None,
 ) -> Checkup:
     outcome = Outcome(health=health, detail=detail)
-    return Checkup(outcome=outcome, stranger=stranger, listener=proven)
+    return Checkup(outcome=outcome, stranger=stranger, settled=True, listener=proven)
 
 
 def exited() -> Checkup:
@@ -66,6 +72,8 @@ def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout:
     identity = record.identity
     assert identity is not None
     proven = record.get("listener")
+    if record.state == STARTING and not has_execed(identity.pid):
+        return _checkup(Health.BUSY, "its command does not run yet")
     if probe is None:
         return _checkup(Health.READY, "it runs, and has no probe")
     if probe.needs_port:
@@ -88,7 +96,11 @@ def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout:
         owns=lambda pid: listener.is_of(pid, identity, record.nonce),
     )
     outcome = probe.check(target, timeout)
-    return Checkup(outcome=outcome, stranger=False, listener=proven)
+    return Checkup(outcome=outcome, stranger=False, settled=True, listener=proven)
+
+
+def _unsettled(checkup: Checkup) -> Checkup:
+    return Checkup(**{**checkup.as_dict(), "settled": False})
 
 
 def _suspended() -> float:
@@ -118,22 +130,34 @@ def check_patiently(
 ) -> Checkup:
     """Ask a running server until it is ready, or has failed `threshold` times in a row.
 
-    Each time is given twice as long as the one before, for a slow server is not a dead one; a
-    failure while the machine slept does not count.
+    Each time is given twice as long as the one before, for a slow server is not a dead one; one
+    that says it is busy is asked again after that long.  A failure while the machine slept does
+    not count, nor one of a probe that the deadline cut short: the result is then not settled.
     """
     failures, wait = 0, timeout
     while True:
         asleep = _suspended()
-        result = check_running(directory, record, probe, wait)
+        given = min(wait, deadline - time.monotonic())
+        if given <= 0:
+            return _unsettled(_checkup(Health.FAILED, "there was no time left to ask it"))
+        result = check_running(directory, record, probe, given)
         if result.is_ready or result.outcome.health is Health.UNKNOWN:
             return result
+        if handle.liveness() is not Liveness.ALIVE:
+            return result
+        if given < wait and time.monotonic() >= deadline:
+            return _unsettled(result)
+        is_busy = result.outcome.health is Health.BUSY
+        pause = wait if is_busy else 0.1 * (failures + 1)
         if _suspended() - asleep < 1.0:
             failures += 1
             wait *= 2
-        left = deadline - time.monotonic()
-        if failures >= threshold or left <= 0 or handle.liveness() is not Liveness.ALIVE:
+        if failures >= threshold:
             return result
-        _pause(handle, min(left, 0.1 * failures))
+        left = deadline - time.monotonic()
+        if left <= pause:
+            return _unsettled(result)
+        _pause(handle, pause)
 
 
 def wait_ready(

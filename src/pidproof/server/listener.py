@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from pidproof import _native
-from pidproof.errors import Error
+from pidproof.errors import Error, IdentityUnknown
 from pidproof.frozen import Frozen
 from pidproof.process.identity import identify
 
@@ -63,11 +63,25 @@ def prove(port: int, identity: ProcessIdentity, nonce: str) -> Proof:
     if found is None:
         return Proof(found="nobody", detail=f"nobody listens on port {port}", listener=None)
     ours, pid, fd, uid, inode = found
-    if ours or _carries(pid, nonce) or (not pid and uid == os.geteuid()):
-        listener = {"pid": pid, "fd": fd, "inode": inode}
+    if ours or _carries(pid, nonce) or (not pid and _may_hide(identity, uid)):
+        listener = {"pid": pid, "fd": fd, "inode": inode} if pid else None
         return Proof(found="ours", detail=f"port {port} is the server's", listener=listener)
     detail = f"port {port} belongs to {describe(pid, uid)}"
     return Proof(found="stranger", detail=detail, listener=None)
+
+
+def _may_hide(identity: ProcessIdentity, uid: int) -> bool:
+    """Say whether a socket that nobody is seen to hold can be the server's: if it is of its user,
+    and the server does not let itself be looked into."""
+    if uid != os.geteuid():
+        return False
+    try:
+        identity.environ()
+    except IdentityUnknown:
+        return True
+    except Error:
+        return False
+    return False
 
 
 def is_of(pid: int, identity: ProcessIdentity, nonce: str) -> bool:

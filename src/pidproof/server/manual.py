@@ -15,8 +15,8 @@ from pidproof.server import record as records
 from pidproof.server.ensure import lock_for, read_record, running
 from pidproof.server.fence import Job, fenced
 from pidproof.server.paths import KeyDirectory
-from pidproof.server.plan import Plan, choose_port, prepare
-from pidproof.server.spawn import exec_error, find_command
+from pidproof.server.plan import LISTEN_FD, Plan, choose_port, prepare
+from pidproof.server.spawn import check_command, exec_error
 from pidproof.server.start import start
 
 
@@ -85,13 +85,8 @@ def start_here(spec: Spec) -> NoReturn:
     """
     directory = KeyDirectory.open(spec.key, create=True)
     assert directory is not None
-    path = find_command(spec.command, spec.env.get("PATH"), spec.cwd)
-    try:
-        os.chdir(spec.cwd)
-    except OSError as error:
-        raise exec_error(
-            _native.STAGE_DIRECTORY, error.errno or 0, spec.command, spec.cwd
-        ) from error
+    path = check_command(spec)
+    os.chdir(spec.cwd)
     lock = lock_for(directory, spec, "start")
     try:
         lock.acquire(timeout=spec.timeout)
@@ -108,14 +103,13 @@ def start_here(spec: Spec) -> NoReturn:
         )
         env = plan.environment(spec, directory, record.managed)
         env["PIDPROOF_PID"] = str(os.getpid())
-        if bound is not None:
-            env["LISTEN_PID"] = str(os.getpid())
-            if bound.fileno() == 3:
-                os.set_inheritable(3, True)
-            else:
-                os.dup2(bound.fileno(), 3, inheritable=True)
     finally:
         lock.release()
+        directory.close()
+    if bound is not None:
+        env["LISTEN_PID"] = str(os.getpid())
+        # Last of all: whatever had that number, the directory or the lock, is closed by now.
+        os.dup2(bound.fileno(), LISTEN_FD, inheritable=True)
     unignore()
     try:
         os.execve(path, plan.command, env)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pidproof.server.paths import KeyDirectory
     from pidproof.server.spec import Spec
 
-__all__ = ["Plan", "choose_port", "prepare"]
+__all__ = ["LISTEN_FD", "Plan", "choose_port", "prepare"]
 
 LISTEN_FD = 3
 _OURS = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 from pidproof.errors import Error, InvalidArgument, InvalidToken, RecordError
-from pidproof.process.identity import ProcessIdentity
+from pidproof.process.identity import Liveness, ProcessIdentity
 
 
 TYPE_CHECKING = False
@@ -96,6 +96,16 @@ class Record:
 
         data = self.data.get("pattern")
         return ArgvPattern.from_json(data) if data else None
+
+    def option(self, name: str) -> Any:
+        """Return an option of the start, None if it has none of that name."""
+        return (self.data.get("options") or {}).get(name)
+
+    def beside(self) -> list[str]:
+        """Return the tokens of the servers it was started beside that are not proven gone."""
+        tokens = self.data.get("beside") or []
+        gone = Liveness.GONE
+        return [text for text in tokens if ProcessIdentity.parse(text).liveness() is not gone]
 
     def is_same_start(self, other: Record | None) -> bool:
         """Say whether both tell of one start."""
@@ -223,8 +233,10 @@ def read(directory: KeyDirectory, key: str | None) -> Record | None:
     return _parse(raw, key, path)
 
 
-def write(directory: KeyDirectory, record: Record) -> None:
+def write(directory: KeyDirectory, record: Record, *, reserve: int = 0) -> None:
     """Put the record in place, whole or not at all.  Call it inside the guard.
+
+    reserve: bytes that must be left for what is added to it later.
 
     No fsync: after a power cut the boot id makes any record void.
 
@@ -234,7 +246,9 @@ def write(directory: KeyDirectory, record: Record) -> None:
     """
     data = {"schema": SCHEMA, **record.data}
     raw = json.dumps(data, indent=1).encode() + b"\n"
-    if len(raw) > LIMIT:
+    if (unsound := _unsound(data)) is not None:
+        raise AssertionError(f"a record that could not be read back: {unsound}")
+    if len(raw) + reserve > LIMIT:
         raise InvalidArgument(
             f"the record of {record.key!r} would have {len(raw)} bytes, and {LIMIT} are read; "
             "it was not written",

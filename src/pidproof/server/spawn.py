@@ -25,7 +25,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Child", "exec_error", "find_command", "reap_finished"]
+    from pidproof.server.spec import Spec
+
+__all__ = ["Child", "check_command", "exec_error", "find_command", "has_execed", "reap_finished"]
 
 # How long fork to exec may take: the kernel loads the program in between, perhaps from a slow disk.
 EXEC_TIMEOUT = 30.0
@@ -91,6 +93,26 @@ def exec_error(stage: int, number: int, command: Sequence[str], cwd: str) -> Err
     return CommandNotExecutable(
         f"{name} cannot be executed: {why}{hint}; nothing was started", command=name
     )
+
+
+def check_command(spec: Spec) -> str:
+    """Return the file of a server's command, once it and its directory are seen to be usable.
+
+    Raises:
+        CommandNotFound, CommandNotExecutable, StateError.
+    """
+    if not os.path.isdir(spec.cwd) or not os.access(spec.cwd, os.X_OK):
+        number = errno.EACCES if os.path.isdir(spec.cwd) else errno.ENOENT
+        raise exec_error(_native.STAGE_DIRECTORY, number, spec.command, spec.cwd)
+    return find_command(spec.command, spec.env.get("PATH"), spec.cwd)
+
+
+def has_execed(pid: int) -> bool:
+    """Say whether whatever process has the pid runs its own program, not its parent's still."""
+    try:
+        return _native.status(pid)[5]
+    except OSError:
+        return False
 
 
 class Child:
@@ -174,16 +196,24 @@ class Child:
         )
 
     def open_gate(self, command: Sequence[str], cwd: str) -> None:
-        """Let it exec, and wait until it has.
+        """Let it exec.
 
         Raises:
-            CommandNotFound, CommandNotExecutable: the kernel's answer, with the command named.
-            NeverHealthy: the exec took longer than EXEC_TIMEOUT, or the gate could not be passed.
+            NeverHealthy, StateError: it is dead, with what it said before.
         """
         try:
             self._gate.open()
         except OSError as error:
             raise self._ended_at_gate(command, cwd) from error
+
+    def wait_exec(self, command: Sequence[str], cwd: str) -> None:
+        """Wait until it has execed.
+
+        Raises:
+            CommandNotFound, CommandNotExecutable: the kernel's answer, with the command named.
+            StateError: it could not be set up, or its directory not be entered.
+            NeverHealthy: the exec took longer than EXEC_TIMEOUT.
+        """
         failure = self._exec_result()
         self._gate.close()
         if failure:
@@ -200,19 +230,13 @@ class Child:
             except TimeoutError as error:
                 # A fork of this process made meanwhile may hold the gate's other end open; the
                 # kernel knows whether the exec has happened.
-                if self._has_execed():
+                if has_execed(self.pid):
                     return None
                 if left <= 0:
                     raise NeverHealthy(
                         f"process {self.pid} did not get to its command within {EXEC_TIMEOUT:g} s",
                         pid=self.pid,
                     ) from error
-
-    def _has_execed(self) -> bool:
-        try:
-            return _native.status(self.pid)[5]
-        except OSError:
-            return False
 
     def close_gate(self) -> None:
         """Shut the gate for good: a child that still waits there exits without exec."""
@@ -248,17 +272,39 @@ class Child:
 
     def _collect(self) -> bool:
         try:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status = self._wait()
         except ChildProcessError:
             pid = self.pid  # SIGCHLD is ignored here, or another thread was faster
         else:
             if pid:
-                self._status = os.waitstatus_to_exitcode(status)
+                self._status = status
         if pid:
             self._reaped = True
             self._gate.close()
             self._gate.close_pid_fd()
         return self._reaped
+
+    def _wait(self) -> tuple[int, int]:
+        """Return pid and exit status, or (0, 0) if it runs; ChildProcessError: it was collected.
+
+        Through the pidfd: the number may have become that of another child of this process.
+        """
+        if self._gate.pid_fd >= 0:
+            try:
+                found = os.waitid(os.P_PIDFD, self._gate.pid_fd, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                raise
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+            else:
+                if found is None:
+                    return 0, 0
+                by_exit = found.si_code == os.CLD_EXITED
+                return self.pid, found.si_status if by_exit else -found.si_status
+        # Before Linux 5.4.
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return pid, os.waitstatus_to_exitcode(status) if pid else 0
 
     def hand_over(self) -> None:
         """Let it live on.  It is reaped by later calls into this package if it ends before us."""

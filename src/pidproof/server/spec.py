@@ -214,7 +214,7 @@ def _check_port(port: int | str | None, port_env: str) -> None:
     ok = port is None or port == "auto" or (isinstance(port, int) and 0 < port < 65536)
     if not ok or isinstance(port, bool):
         raise InvalidArgument(f"port {port!r} is neither auto nor a number from 1 to 65535")
-    if not port_env or "=" in port_env or "\0" in port_env:
+    if not port_env or "=" in port_env or "\0" in port_env or port_env.startswith("PIDPROOF_"):
         raise InvalidArgument(f"{port_env!r} is not the name of an environment variable")
 
 

@@ -29,7 +29,7 @@ from pidproof.server.fence import fenced
 from pidproof.server.health import exited, wait_ready
 from pidproof.server.plan import Plan, choose_port, prepare
 from pidproof.server.record import FAILED, RUNNING
-from pidproof.server.spawn import Child, find_command
+from pidproof.server.spawn import Child, check_command
 from pidproof.server.terminate import end_server
 
 
@@ -50,6 +50,8 @@ PORT_ATTEMPTS = 3
 # A server that we give up on gets this long after SIGTERM, at most.
 REJECT_GRACE = 2.0
 REAP_TIMEOUT = 5.0
+# What identity, socket and the reason of a failure add to a record, at most.
+RESERVE = 2048
 
 
 def start(
@@ -69,7 +71,7 @@ def start(
         LockLost.
     """
     spec = job.spec
-    path = find_command(spec.command, spec.env.get("PATH"), spec.cwd)
+    path = check_command(spec)
     attempts = PORT_ATTEMPTS if spec.port == "auto" else 1
     while True:
         port, bound = choose_port(spec, previous)
@@ -118,6 +120,7 @@ class _Attempt:
         self.record = record
         self._child = Child()
         self._output_fd = -1
+        self._waited = 0.0
         self._is_published = False
 
     def write_ahead(self, previous: Record | None, plan: Plan) -> None:
@@ -127,7 +130,7 @@ class _Attempt:
         self._output_fd, offset = log.open_log(job.directory, header)
         record = self.record.with_(log_offset=offset)
         with fenced(job.lock, job.directory, previous):
-            records.write(job.directory, record)
+            records.write(job.directory, record, reserve=RESERVE)
         self.record = record
 
     def fork(self, plan: Plan, path: str) -> None:
@@ -151,8 +154,10 @@ class _Attempt:
 
     def open_gate(self, bound: socket.socket | None) -> None:
         """Let the child exec: from here on the server runs, and the record names it."""
-        spec = self.job.spec
-        self._child.open_gate(spec.command, spec.cwd)
+        job, spec = self.job, self.job.spec
+        with fenced(job.lock, job.directory, self.record):
+            self._child.open_gate(spec.command, spec.cwd)
+        self._child.wait_exec(spec.command, spec.cwd)
         if bound is not None:
             bound.close()  # the server has its own
         self.job.say(f"started {spec.key} as process {self._child.pid}")
@@ -161,7 +166,9 @@ class _Attempt:
         """Probe until it is ready, has exited, or its time is over."""
         job, spec = self.job, self.job.spec
         assert self.record.identity is not None
-        limit = min(job.deadline, time.monotonic() + spec.startup_timeout)
+        began = time.monotonic()
+        limit = min(job.deadline, began + spec.startup_timeout)
+        self._waited = limit - began
         try:
             handle = self.record.identity.open()
         except ProcessGone:
@@ -198,7 +205,7 @@ class _Attempt:
 
     def failure(self, checkup: Checkup) -> Exception:
         """Return the error for a server that did not become ready."""
-        record, spec = self.record, self.job.spec
+        record = self.record
         status = self._child.reap(0.0)
         has_exited = self._child.is_reaped
         facts = {
@@ -229,7 +236,7 @@ class _Attempt:
             message = f"{record.key!r} {how} before it was ready"
             return NeverHealthy(message, remedy=remedy, **facts)
         return StartTimeout(
-            f"{record.key!r} was not ready within {spec.startup_timeout:g} s "
+            f"{record.key!r} was not ready within {self._waited:.3g} s "
             f"({checkup.outcome.detail}); process {self._child.pid} was ended",
             remedy=remedy,
             **facts,

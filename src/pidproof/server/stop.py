@@ -87,7 +87,11 @@ def _end(lock: SpawnLock, directory: KeyDirectory, record: Record, grace: float)
 
 def _drop(lock: SpawnLock, directory: KeyDirectory, record: Record | None) -> None:
     with fenced(lock, directory, record):
-        directory.remove(records.NAME)
+        if record is not None and record.beside():
+            # Others run that only this record names.
+            records.write(directory, record.with_(state=records.STOPPED, identity=None))
+        else:
+            directory.remove(records.NAME)
 
 
 def _keep(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:

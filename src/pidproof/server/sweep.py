@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+from pidproof import _native
 from pidproof.errors import Error, IdentityUnknown, LockTimeout, ProcessGone, typed
 from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.process.identity import Liveness
@@ -44,10 +45,19 @@ def claimants(path: str | None = None) -> list[ProcessIdentity]:
         recorded = os.fsdecode(env.get(b"PIDPROOF_RECORD", b""))
         if env.get(b"PIDPROOF_PID") != str(identity.pid).encode():
             continue
+        if env.get(b"PIDPROOF_MANAGED") != b"manual" and not _leads_session(identity.pid):
+            continue  # a recycled pid, and variables that it has inherited
         if path is None and not recorded.startswith(host_directory() + "/"):
             continue
         found.append(identity)
     return found
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return _native.status(pid)[3] == pid
+    except OSError:
+        return False
 
 
 @typed
@@ -92,7 +102,9 @@ def _sweep_key(directory: KeyDirectory, *, dry_run: bool, timeout: float) -> Ite
                 _drop(lock, directory)
             yield _swept("dropped", None, None, str(error))
             return
-        if record is not None:
+        if record is not None and record.beside():
+            yield _swept("left", record.key, None, "it names servers beside that are not gone")
+        elif record is not None:
             yield from _sweep_record(lock, directory, record, dry_run=dry_run)
     finally:
         lock.release()
@@ -139,9 +151,15 @@ def _drop(lock: SpawnLock, directory: KeyDirectory) -> None:
 
 def _vanished(record: Record) -> str | None:
     """Say which file of a server's program is gone: its executable, or the script it runs."""
+    assert record.identity is not None
     for file in record.get("program") or []:
-        if not os.path.lexists(file):
-            return f"{file}, which it runs, was removed"
+        try:
+            os.lstat(file)
+        except (FileNotFoundError, NotADirectoryError):
+            if _native.sees_same_files(record.identity.pid):
+                return f"{file}, which it runs, was removed"
+        except OSError:
+            continue  # not to be told: no reason to end anything
     return None
 
 
@@ -161,6 +179,9 @@ def _sweep_untracked(*, dry_run: bool) -> Iterator[Swept]:
                 yield _swept("left", key, identity.pid, named)
             continue
         reason = f"no record names it ({path})"
+        if not _native.sees_same_files(identity.pid):
+            yield _swept("left", key, identity.pid, f"it does not see the same files; {reason}")
+            continue
         if env.get(b"PIDPROOF_MANAGED") == b"manual":
             yield _swept("left", key, identity.pid, f"started by hand; {reason}")
             continue

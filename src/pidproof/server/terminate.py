@@ -9,7 +9,7 @@ import time
 
 from pidproof import _native
 from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused, StateError
-from pidproof.process.handle import KILL_TIMEOUT, survived
+from pidproof.process.handle import KILL_TIMEOUT, ancestors, survived
 from pidproof.process.identity import Liveness, identify
 from pidproof.server import listener
 from pidproof.server import record as records
@@ -56,6 +56,7 @@ def end_server(
     """
     if record.identity is None:
         return "gone"
+    _refuse_own_session(record.identity.pid)
     try:
         handle = record.identity.open()
     except ProcessGone:
@@ -64,10 +65,26 @@ def end_server(
     with handle:
         _check_pattern(record, pattern)
         _check_pattern(record, also)
+        try:
+            handle.signal(0)  # may we at all?  Before anyone is told that it is being ended
+        except ProcessGone:
+            end_session(lock, directory, record, grace=grace)
+            return "gone"
         _announce(lock, directory, record)
         how = _end(handle, grace, _fenced_sender(lock, directory, record, handle))
     end_session(lock, directory, record, grace=grace)
     return how
+
+
+def _refuse_own_session(session: int) -> None:
+    """The end of a session would be ours, half way."""
+    if session in {os.getsid(0), os.getpgrp()}:
+        raise Refused(
+            f"this process belongs to the session of the server (process {session}), which would "
+            "end it half way; nothing was done",
+            remedy="run it from outside that server",
+            pid=session,
+        )
 
 
 def _announce(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
@@ -157,10 +174,11 @@ def _members(record: Record) -> list[ProcessHandle]:
 
 def _in_session(session: int) -> list[ProcessHandle]:
     uid = os.geteuid()
+    ours = ancestors()  # this process may be one of them, when the server itself is dead
     handles = []
     for pid in _native.scan((), (), uid or None):  # root may end the workers of any user
         try:
-            if _native.status(pid)[3] == session:
+            if _native.status(pid)[3] == session and pid not in ours:
                 handles.append(identify(pid).open())
         except (OSError, ProcessGone, IdentityUnknown, InvalidArgument):
             continue
