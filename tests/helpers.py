@@ -270,6 +270,13 @@ def _nobody_can_import() -> bool:
     return os.geteuid() == 0 and _works(*drop, *python("import pidproof._native"))
 
 
+def without_capabilities(*names: str) -> list[str]:
+    """Return what to put before a command to run it without these; nothing, unless we are root."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", "--bounding-set", ",".join(f"-{name}" for name in names)]
+
+
 def _can_choose_pids() -> bool:
     from pid_reuse import can_choose_pids
 
@@ -285,6 +292,9 @@ NEEDS_PIDFS = pytest.mark.skipif(
     "pidfs" not in _native.features(), reason="needs pidfs (Linux 6.9)"
 )
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+NEEDS_FEWER_RIGHTS = pytest.mark.skipif(
+    not _works(*without_capabilities("sys_ptrace"), "true"), reason="needs setpriv"
+)
 NEEDS_NOBODY = pytest.mark.skipif(
     not _nobody_can_import(), reason="needs root, setpriv and a package that all may read"
 )

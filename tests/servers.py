@@ -222,7 +222,7 @@ class Small:
         return Server(key, self.command(*options), **full)
 
     def answers(self, how: int | str) -> None:
-        """From now on: a status, or garbage, endless, drip, close, hang."""
+        """From now on: a status, or garbage, endless, drip, slow, close, hang."""
         (self.directory / "answer.new").write_text(str(how))
         (self.directory / "answer.new").rename(self.directory / "answer")
 

@@ -2,11 +2,11 @@
 """A server that starts fast and behaves as it is told: by its arguments, and by files beside it.
 
     small_server.py DIRECTORY [--port N | --fd N | --unix PATH] [--host ADDRESS] [--ignore-term]
-                    [--child | --own-session-child] [--exit N] [--never-listen]
+                    [--child | --own-session-child] [--exit N] [--never-listen] [--undumpable]
 
 It writes DIRECTORY/report.json before it listens, and DIRECTORY/term for a SIGTERM ignored.
 DIRECTORY/answer, where there is one, says how requests are answered: a status, or garbage,
-endless, drip, close, hang.
+endless, drip, slow (a second and a half), close, hang.
 """
 
 from __future__ import annotations
@@ -82,6 +82,14 @@ def listening_socket() -> socket.socket | None:
     return server
 
 
+def become_undumpable() -> None:
+    """From now on only the privileged may look into this process, as with ssh-agent."""
+    import ctypes
+
+    # PR_SET_DUMPABLE
+    assert ctypes.CDLL(None).prctl(4, 0, 0, 0, 0) == 0
+
+
 def answer(directory: str, connection: socket.socket) -> None:
     """Answer one request."""
     request = connection.recv(65536)
@@ -100,6 +108,9 @@ def answer(directory: str, connection: socket.socket) -> None:
         return
     elif how == "hang":
         select.select([connection], [], [], 30)
+    elif how == "slow":
+        if not select.select([connection], [], [], 1.5)[0]:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     elif how == "drip":
         for byte in b"HTTP/1.1 200 OK, but too late to be of any use to anybody\r\n":
             connection.send(bytes([byte]))
@@ -119,6 +130,8 @@ def main() -> None:
         while not os.path.exists(f"{directory}/child"):
             time.sleep(0.001)
     report(directory)
+    if "--undumpable" in sys.argv:
+        become_undumpable()
     print("small server says hello", flush=True)
     if "--exit" in sys.argv:
         sys.exit(int(option("--exit")))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers import in_threads, python, read_line, wait_until
+from pid_reuse import born, end
 from pidproof import (
     InvalidArgument,
     Liveness,
@@ -24,6 +25,8 @@ from pidproof import (
     StartTimeout,
     Unix,
     VersionMismatch,
+    WaitTimeout,
+    identify,
 )
 from servers import QUICK, SLEEPER, is_alive, is_stopped, kill, meanwhile, sleeper
 
@@ -136,6 +139,87 @@ def test_a_slow_server_is_given_more_time_and_not_ended(state: State, small: Sma
     small.answers("drip")  # takes more than a second
     second = server.ensure()
     assert (second.action, second.pid) == ("reused", first.pid)
+
+
+def test_a_server_that_is_busy_for_a_moment_is_kept(state: State, small: Small) -> None:
+    """It says so itself, with 503, so it gets all of the time and not only all of the questions."""
+    server = small.server()
+    first = server.ensure()
+    small.answers(503)
+    began = time.monotonic()
+
+    def recover() -> None:
+        wait_until(lambda: time.monotonic() - began > 1.2)
+        small.answers(200)
+
+    with meanwhile(recover):
+        second = server.ensure()
+    assert (second.action, second.pid) == ("reused", first.pid)
+    assert state.history("web") == ["started"]
+
+
+def test_a_server_that_stays_busy_is_replaced(state: State, small: Small) -> None:
+    server = small.server(probe_timeout=0.1)
+    first = server.ensure()
+    small.answers(503)
+
+    def recover() -> None:
+        wait_until(lambda: not is_alive(first.pid))
+        small.answers(200)
+
+    with meanwhile(recover):
+        second = server.ensure()
+    assert second.action == "replaced"
+    assert state.servers() == [second.pid]
+
+
+def test_a_caller_without_patience_leaves_a_slow_server_alone(state: State, small: Small) -> None:
+    first = small.server().ensure()
+    small.answers("slow")
+    with pytest.raises(WaitTimeout, match=r"not settled in the 0\.5 s .* left alone") as caught:
+        small.server(timeout=0.5).ensure()
+    assert caught.value.__dict__["pid"] == first.pid
+    assert state.record("web")["state"] == "running"
+    patient = small.server(probe_timeout=5.0).ensure()
+    assert (patient.action, patient.pid) == ("reused", first.pid)
+    assert state.history("web") == ["started"]
+
+
+@pytest.mark.parametrize("startup_timeout", [30.0, 0.1])
+def test_a_caller_without_patience_leaves_a_server_that_comes_up_alone(
+    state: State, small: Small, spawn: Spawn, startup_timeout: float
+) -> None:
+    """Its launcher died; it has the time that its own start was given, whoever asks."""
+    small.answers(503)
+    launcher = spawn(launch(small, timeout=30.0))
+    pid = small.report()["pid"]
+    wait_until((small.directory / "request").exists)
+    launcher.kill()
+    launcher.wait()
+    with pytest.raises(WaitTimeout, match=r"not settled in the 0\.5 s .* left alone"):
+        small.server(timeout=0.5, startup_timeout=startup_timeout).ensure()
+    assert state.servers() == [pid]
+    assert state.record("web")["state"] == "starting"
+    small.answers(200)
+    running = small.server().ensure()
+    assert (running.action, running.pid) == ("adopted", pid)
+
+
+def test_a_child_that_never_got_to_its_command_is_not_adopted(state: State) -> None:
+    """Without a probe whoever runs is ready, but the fork of a launcher is not the server yet."""
+    kill(sleeper().ensure().pid)
+    at_gate = born()
+    try:
+        token = str(identify(at_gate))
+        state.edit("sleeper", state="starting", identity=token, started=time.monotonic())
+        with pytest.raises(WaitTimeout, match="its command does not run yet"):
+            sleeper(timeout=0.3).ensure()
+        assert is_alive(at_gate)
+        assert state.record("sleeper")["state"] == "starting"
+        assert state.record("sleeper")["identity"] == token
+    finally:
+        end(at_gate)
+    assert sleeper().ensure().action == "spawned"
 
 
 def test_a_server_stopped_by_a_signal_is_replaced(state: State, small: Small) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers import wait_until
-from pidproof import Health, Http, LogLine, Target
+from pid_reuse import born, end
+from pidproof import Health, Http, LogLine, Target, identify
 from pidproof.server import health
 from pidproof.server import record as records
 from pidproof.server.health import check, check_patiently, check_running, wait_ready
@@ -175,6 +176,18 @@ def test_without_a_probe_it_is_ready_as_long_as_it_runs() -> None:
     sleeper().ensure()
     with opened("sleeper") as (directory, record, _):
         assert check(directory, record, None, 1.0).is_ready
+
+
+def test_one_that_starts_is_not_ready_before_its_command_runs() -> None:
+    sleeper().ensure()
+    at_gate = born()
+    try:
+        with opened("sleeper") as (directory, record, _):
+            forked = record.with_(state="starting", identity=str(identify(at_gate)))
+            assert check(directory, forked, None, 1.0).outcome.health is Health.BUSY
+            assert check(directory, record.with_(state="starting"), None, 1.0).is_ready
+    finally:
+        end(at_gate)
 
 
 def test_a_port_probe_without_a_known_port_knows_nothing() -> None:

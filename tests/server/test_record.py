@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pidproof import Error, LockLost, RecordError, Server, Status, sweep
+from helpers import NEEDS_FEWER_RIGHTS, python, run, without_capabilities
+from pidproof import Error, InvalidArgument, LockLost, RecordError, Server, Status, sweep
 from pidproof.server import record as records
 from pidproof.server.paths import KeyDirectory
 from pidproof.server.record import BrokenRecord, Record
 from pidproof.server.status import list_all, status
-from servers import SLEEPER, kill, sleeper, token_of
+from servers import QUICK, SLEEPER, is_alive, kill, sleeper, token_of
 
 
 if TYPE_CHECKING:
-    from servers import State
+    from servers import Small, State
 
 BROKEN = {
     "empty": b"",
@@ -252,3 +253,54 @@ def test_any_value_of_any_field_is_told_and_swept_without_a_crash(state: State) 
 
     check()
     state.record_path("sleeper").unlink()
+
+
+@NEEDS_FEWER_RIGHTS
+def test_the_record_of_a_server_that_nobody_may_look_into_reads_back(
+    state: State, small: Small
+) -> None:
+    """It is used, listed and stopped like any other: who holds its socket is not to be seen."""
+    code = """
+        import sys
+        from pidproof import Http, Server
+        from pidproof.server.status import list_all
+
+        server = Server("web", sys.argv[2:], probe=Http("/"), startup_timeout=15.0, grace=2.0)
+        if sys.argv[1] == "stop":
+            print(server.stop().action)
+        else:
+            print(server.ensure().action, server.ensure().action)
+            print(*[(found.key, found.state) for found in list_all()])
+        """
+    blind = without_capabilities("sys_ptrace", "perfmon", "sys_admin")
+    command = small.command("--undumpable")
+    out = run([*blind, *python(code, "ensure", *command)])
+    assert out.splitlines() == ["spawned reused", "('web', 'healthy')"]
+    directory = KeyDirectory.open("web")
+    assert directory is not None
+    with directory:
+        record = records.read(directory, "web")
+    assert record is not None
+    assert record.identity is not None
+    assert record.identity.pid == small.report()["pid"]
+    assert record.get("listener") is None
+    assert run([*blind, *python(code, "ensure", *command)]).startswith("reused reused\n")
+    assert run([*blind, *python(code, "stop", *command)]) == "terminated\n"
+    assert not is_alive(record.identity.pid)
+
+
+def test_a_record_that_would_outgrow_its_limit_is_refused_before_anything_starts(
+    state: State,
+) -> None:
+    """It fits as long as nobody is named in it, and would not once the server is."""
+
+    def filled(key: str, size: int) -> Server:
+        return Server(key, SLEEPER, env={"FILLER": "x" * size}, **QUICK)
+
+    filled("a", 0).ensure()
+    whole = state.record_path("a").stat().st_size
+    with pytest.raises(InvalidArgument, match="it was not written"):
+        filled("b", records.LIMIT - whole + 40).ensure()
+    assert not state.record_path("b").exists()
+    assert [line.key for line in state.running()] == ["a"]
+    assert filled("b", records.LIMIT - whole - 4096).ensure().action == "spawned"

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
 
+from command import PIDPROOF
+from helpers import wait_until
 from pidproof import IdentityUnknown, KeyNotFound, NeverHealthy, Server, Stopped
 from pidproof.server.stop import stop
 from servers import QUICK, is_alive, kill, meanwhile, sleeper, token_of
 
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from servers import Small, State
 
 
@@ -128,3 +133,29 @@ def test_restart_of_what_was_killed_starts_it() -> None:
     first = sleeper().ensure()
     kill(first.pid)
     assert Server.recorded("sleeper").restart().action == "spawned"
+
+
+FROM_WITHIN = {
+    "as its child": "sh -c {}",
+    "as its child in a session of its own": "setsid -w sh -c {}",
+    # Not before it is an orphan: the server makes `go` once the parent has gone.
+    "as an orphan of its session": "( (until [ -e go ]; do sleep 0.01; done; sh -c {}) & ); : >go",
+}
+
+
+@pytest.mark.parametrize("script", FROM_WITHIN.values(), ids=FROM_WITHIN.keys())
+def test_a_stop_that_is_refused_leaves_the_server_as_healthy_as_it_was(
+    state: State, tmp_path: Path, script: str
+) -> None:
+    """From within the server: it would end itself half way."""
+    # The stop waits for the start that is under way.
+    stop_it = f"{shlex.join(PIDPROOF)} stop k --grace 1 2>words; echo $? >new; mv new status"
+    script = f"{script.format(shlex.quote(stop_it))}; exec sleep 1000"
+    server = Server("k", ["sh", "-c", script], cwd=tmp_path, **QUICK)
+    running = server.ensure()
+    wait_until((tmp_path / "status").exists)
+    assert (tmp_path / "status").read_text() == "77\n"
+    assert f"process {running.pid}" in (tmp_path / "words").read_text()
+    assert server.status().state == "healthy"
+    assert (server.ensure().action, server.ensure().pid) == ("reused", running.pid)
+    assert state.history("k") == ["started"]
