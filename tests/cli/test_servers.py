@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -122,6 +122,28 @@ def test_verbose_says_each_step_on_stderr(small: Small, pidproof: Command) -> No
     assert done.status == 0
     assert "pidproof: started web as process" in done.words
     assert done.out.startswith("http:")
+
+
+@pytest.mark.parametrize("stderr", ["closed", "broken pipe", "full disk"])
+def test_a_verbose_start_goes_on_when_nobody_reads_its_words(
+    state: State, small: Small, pidproof: Command, stderr: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    full = os.open("/dev/full", os.O_WRONLY)
+    options: dict[str, dict[str, Any]] = {
+        "closed": {"preexec_fn": lambda: os.close(2)},
+        "broken pipe": {"stderr": writer},
+        "full disk": {"stderr": full},
+    }
+    try:
+        done = pidproof(*ensure(small, "-v"), **options[stderr])
+    finally:
+        os.close(writer)
+        os.close(full)
+    assert (done.status, done.words) == (0, "")
+    assert done.out.startswith("http://")
+    assert len(state.servers()) == 1
 
 
 # ----------------------------------------------------------------------------- ensure that fails
@@ -240,6 +262,40 @@ def test_74_for_a_directory_that_does_not_exist(
     assert not state.running()
 
 
+@pytest.mark.parametrize(
+    ("status", "options", "command"),
+    [
+        (127, [], ["no-such-command"]),
+        (126, [], ["/etc/passwd"]),
+        (74, ["--cwd", "/no/such/directory"], SLEEPER),
+    ],
+)
+def test_what_cannot_be_started_replaces_nothing(
+    state: State, pidproof: Command, status: int, options: list[str], command: list[str]
+) -> None:
+    first = pidproof.ok("ensure", "k", "--version", "1", "--json", "--", *SLEEPER).json
+    second = ["ensure", "k", "--version", "2", "--on-mismatch", "replace", *options]
+    done = pidproof(*second, "--", *command)
+    assert (done.status, done.out) == (status, "")
+    assert "nothing was started" in done.words
+    assert state.servers() == [first["pid"]]
+    assert (state.record("k")["version"], state.record("k")["state"]) == ("1", "running")
+    assert state.history("k") == ["started"]
+
+
+def test_75_for_a_server_that_takes_longer_than_its_caller(
+    state: State, small: Small, pidproof: Command
+) -> None:
+    first = small.server().ensure()
+    small.answers("slow")
+    done = pidproof(*ensure(small, "--timeout", "1", "--json"))
+    assert (done.status, done.error["kind"]) == (75, "WaitTimeout")
+    assert "it was left alone" in done.error["message"]
+    assert state.servers() == [first.pid]
+    data = pidproof.ok(*ensure(small, "--probe-timeout", "5", "--json")).json
+    assert (data["pid"], data["action"]) == (first.pid, "reused")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_middle_of_a_start_leaves_no_server(
     state: State, small: Small, pidproof: Command, number: signal.Signals
@@ -348,6 +404,21 @@ def test_start_in_the_foreground_hands_a_socket_over(small: Small, pidproof: Com
     process.wait()
 
 
+@pytest.mark.parametrize("last", [0, 2])
+def test_start_in_the_foreground_hands_a_socket_over_even_without_standard_streams(
+    small: Small, pidproof: Command, last: int
+) -> None:
+    """Where they are closed, the socket and what else is opened get their numbers, or 3."""
+    arguments = ["start", "web", "--tcp", "--", *small.bare("--fd", "{fd}")]
+    process = pidproof.start(*arguments, preexec_fn=lambda: os.closerange(0, last + 1))
+    report = small.report()
+    assert report["pid"] == process.pid
+    assert report["fds"]["3"].startswith("socket:")
+    wait_until(lambda: pidproof("status", "web").status == 0)
+    process.terminate()
+    process.wait()
+
+
 def test_start_detached_is_manual(state: State, small: Small, pidproof: Command) -> None:
     arguments = ["start", "web", "--detach", *ensure(small)[2:]]
     done = pidproof.ok(*arguments)
@@ -421,6 +492,20 @@ def test_list_with_nothing_says_so_on_stderr(pidproof: Command) -> None:
     done = pidproof("list")
     assert done == (0, "", "no server is recorded\n")
     assert pidproof("list", "--json").json["servers"] == []
+
+
+def test_escape_sequences_of_others_do_not_reach_the_terminal(pidproof: Command) -> None:
+    """A version is whatever a caller says, a log whatever a server writes."""
+    evil = "1\x1b]0;owned\x07\x1b[2J"
+    sleeper("k", version=evil).ensure()
+    shown = pidproof.ok("list").out + pidproof.ok("status", "k").out
+    wanted = ["ensure", "k", "--version", "2", "--on-mismatch", "error", "--", *SLEEPER]
+    shown += pidproof(*wanted).words
+    printing = ["sh", "-c", r"printf '\033]0;owned\007\033[2J\n'; exit 3"]
+    shown += pidproof("ensure", "b", "--log-line", "never", "--", *printing).words
+    assert shown.count("]0;owned") == 4, "each of them showed it"
+    assert shown.replace("\n", "").isprintable()
+    assert pidproof("list", "--json").json["servers"][-1]["version"] == evil
 
 
 # ----------------------------------------------------------------------------------- stop, restart

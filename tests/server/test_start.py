@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import NEEDS_ROOT, python, read_line, wait_until, write_line
+from helpers import (
+    NEEDS_PIDFD,
+    NEEDS_ROOT,
+    NEEDS_SET_TID,
+    python,
+    read_line,
+    wait_until,
+    write_line,
+)
+from pid_reuse import born
 from pidproof import (
     CommandNotExecutable,
     CommandNotFound,
@@ -27,6 +36,7 @@ from pidproof import (
     StateError,
     Tcp,
 )
+from pidproof.server.spawn import reap_finished
 from servers import QUICK, SLEEPER, free_port, is_alive, kill, meanwhile, sleeper, stranger
 
 
@@ -270,6 +280,21 @@ def test_the_exit_of_a_server_is_known_where_sigchld_is_ignored(state: State, sm
         signal.signal(signal.SIGCHLD, before)
     assert not isinstance(caught.value, StartTimeout)
     assert_nothing_left(state)
+
+
+@NEEDS_PIDFD
+@NEEDS_SET_TID
+def test_the_status_of_another_child_with_the_same_pid_is_not_taken(state: State) -> None:
+    """A loop over waitpid(-1) elsewhere in this process collected our server, so its pid was free;
+    that of the next child is whoever's who waits for it."""
+    pid = sleeper().ensure().pid
+    kill(pid)
+    assert os.waitpid(-1, 0) == (pid, signal.SIGKILL)
+    assert born(pid) == pid
+    kill(pid, signal.SIGTERM)
+    wait_until(lambda: not is_alive(pid))
+    reap_finished()
+    assert os.waitpid(pid, 0) == (pid, signal.SIGTERM)
 
 
 def test_the_next_call_after_a_failed_start_starts_again(state: State, small: Small) -> None:

@@ -3,11 +3,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import pytest
 
+from helpers import (
+    NEEDS_FEWER_RIGHTS,
+    NEEDS_NAMESPACES,
+    python,
+    run,
+    wait_until,
+    without_capabilities,
+)
 from pidproof import LogLine, NeverHealthy, Server, SpawnLock, Swept, sweep
 from servers import QUICK, is_alive, kill, sleeper
 
@@ -15,6 +26,7 @@ from servers import QUICK, is_alive, kill, sleeper
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from helpers import Spawn
     from servers import Small, State
 
 
@@ -158,3 +170,101 @@ def test_what_a_server_started_is_not_taken_for_a_server(state: State, small: Sm
     assert both(state) == []
     assert is_alive(child)
     kill(child)
+
+
+SWEEP = """
+    from pidproof import sweep
+    for one in sweep():
+        print(one.action, one.key, one.pid, one.reason)
+"""
+
+
+@NEEDS_FEWER_RIGHTS
+def test_a_server_whose_program_may_not_be_looked_at_is_left(state: State, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    script, server = program(closed)
+    running = server.ensure()
+    closed.chmod(0)
+    try:
+        with_less = without_capabilities("dac_override", "dac_read_search")
+        assert run([*with_less, *python(SWEEP)]) == ""
+    finally:
+        closed.chmod(0o700)
+    assert script.exists()
+    assert state.servers() == [running.pid]
+    assert server.ensure().action == "reused"
+
+
+@NEEDS_NAMESPACES
+def test_a_server_whose_program_another_mount_namespace_has_is_left(
+    state: State, tmp_path: Path
+) -> None:
+    """Its script lies on a mount that only it sees; here there is no such file."""
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    script = inside / "serve.sh"
+    run([*start_in_mount_namespace(inside), "k", str(script)])
+    assert not script.exists()
+    (pid,) = state.servers()
+    assert both(state) == []
+    assert state.servers() == [pid]
+
+
+@NEEDS_NAMESPACES
+def test_a_server_whose_record_another_mount_namespace_has_is_left(
+    state: State, tmp_path: Path
+) -> None:
+    """Here no record names it, and there one may."""
+    state.root.mkdir(mode=0o700)
+    run([*start_in_mount_namespace(state.root), "k", str(state.root / "serve.sh")])
+    assert not list(state.root.iterdir())
+    (pid,) = state.servers()
+    try:
+        (done,) = both(state)
+        assert (done.action, done.key, done.pid) == ("left", "k", pid)
+        assert "does not see the same files" in done.reason
+        assert is_alive(pid)
+    finally:
+        kill(pid)
+
+
+# In the namespace: a script, and the server that it is.
+START = """
+    import sys
+    from pathlib import Path
+    from pidproof import Server
+
+    script = Path(sys.argv[2])
+    script.write_text("exec sleep 1000\\n")
+    Server(sys.argv[1], ["sh", str(script)]).ensure()
+"""
+
+
+def start_in_mount_namespace(path: Path) -> list[str]:
+    """Return what runs it in a namespace of its own, with an empty disk mounted on that path."""
+    inner = f"mount -t tmpfs -o mode=700 none {path} && exec {sys.executable} -c"
+    return ["unshare", "-m", "sh", "-c", f'{inner} "$@"', "sh", textwrap.dedent(START)]
+
+
+def test_a_recycled_pid_with_inherited_variables_is_not_taken_for_a_server(
+    state: State, spawn: Spawn
+) -> None:
+    """What a server started may get, in time, the pid that the variables name; it leads nothing."""
+    running = sleeper().ensure()
+    env = {
+        "PIDPROOF_KEY": "sleeper",
+        "PIDPROOF_RECORD": str(state.record_path("sleeper")),
+        "PIDPROOF_NONCE": "0" * 32,
+        "PIDPROOF_MANAGED": "auto",
+    }
+    bystander = spawn(["sh", "-c", "exec env PIDPROOF_PID=$$ sleep 1000"], env=env)
+    wait_until(lambda: bystander.pid in state.servers())
+    assert os.getsid(bystander.pid) != bystander.pid
+    assert both(state) == []
+    assert bystander.poll() is None
+    # Nor does it stand in the way of a start, when the record is broken.
+    kill(running.pid)
+    state.write("sleeper", b"{")
+    assert sleeper().ensure().action == "spawned"
+    assert bystander.poll() is None

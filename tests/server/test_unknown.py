@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,6 +54,35 @@ def test_another_is_started_beside_it_when_told_to(state: State, elsewhere: int)
     assert sleeper().ensure().pid == running.pid
     assert sleeper().stop().pid == running.pid
     assert is_alive(elsewhere)
+
+
+def test_one_that_another_was_started_beside_is_never_forgotten(state: State) -> None:
+    """It runs where we cannot look; only the record tells of it, however many come and go here."""
+    kill(sleeper().ensure().pid)
+    token = token_of(os.getpid(), pidns=1)
+    state.edit("sleeper", identity=token)
+    beside = sleeper(on_unknown="beside").ensure()
+    assert sleeper().stop().pid == beside.pid
+    assert (state.record("sleeper")["beside"], state.record("sleeper")["state"]) == (
+        [token],
+        "stopped",
+    )
+    for _ in range(2):
+        ((action, key, pid, reason),) = [
+            (one.action, one.key, one.pid, one.reason) for one in sweep()
+        ]
+        assert (action, key, pid) == ("left", "sleeper", None)
+        assert "servers beside that are not gone" in reason
+        assert state.record("sleeper")["beside"] == [token]
+    assert sleeper().ensure().action == "spawned"
+    assert state.record("sleeper")["beside"] == [token]
+    assert sleeper().stop().action == "terminated"
+    assert sleeper().stop().action == "absent"
+    assert state.record("sleeper")["beside"] == [token]
+    # Until it is proven gone.
+    state.edit("sleeper", beside=[token_of(os.getpid(), start=1, unique=1)])
+    assert [(one.action, one.key) for one in sweep()] == [("dropped", "sleeper")]
+    assert not state.record_path("sleeper").exists()
 
 
 def test_a_sweep_leaves_it_and_names_it(state: State, elsewhere: int) -> None:
