@@ -671,6 +671,8 @@ def test_token_is_the_form_that_is_documented() -> None:
         TOKEN.replace(BOOT, BOOT + "0"),
         TOKEN.replace(BOOT, BOOT.replace("-", "0")),
         TOKEN.replace(BOOT, BOOT.replace("f", "g")),
+        TOKEN.replace(BOOT, BOOT.upper()),
+        TOKEN.replace(BOOT, BOOT.replace("f", "F")),
         TOKEN.replace(":7", ":"),
         TOKEN.replace(":7", ":7.0"),
         "42:",
