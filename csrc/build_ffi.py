@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pathlib
+import platform
 import sys
 
 from cffi import FFI
@@ -22,9 +23,12 @@ OF_SYSTEM = {
         "forking_linux.c",
     ],
 }
+MACHINES = {"x86_64", "aarch64", "arm64"}
 
 if sys.platform not in OF_SYSTEM:
     raise SystemExit(f"pidproof runs on Linux only; this system is {sys.platform!r}.")
+if platform.machine() not in MACHINES:
+    raise SystemExit(f"pidproof runs on x86-64 and aarch64 only, not on {platform.machine()!r}.")
 
 # setuptools wants paths relative to setup.py.
 sources = [f"csrc/{name}" for name in PORTABLE + OF_SYSTEM[sys.platform]]

@@ -2,6 +2,7 @@
 #include "forking.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +12,9 @@
 
 #include "util.h"
 
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error "The arguments of clone stand in another order here: only x86-64 and aarch64 are known."
+#endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000 /* Linux 5.2 */
 #endif
@@ -71,7 +75,8 @@ struct entry {
 static int
 close_listed(int first, int keep, int keep_too)
 {
-    int listing = nerrno(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    CLEANUP_CLOSE int listing =
+        nerrno(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     char buffer[1024] __attribute__((aligned(8)));
 
     if (listing < 0)
@@ -83,7 +88,7 @@ close_listed(int first, int keep, int keep_too)
         if (size < 0)
             return -errno;
         if (size == 0)
-            break;
+            return 0;
         for (long at = 0; at < size;) {
             const struct entry *entry = (const struct entry *) (const void *) (buffer + at);
             uint64_t fd;
@@ -99,8 +104,6 @@ close_listed(int first, int keep, int keep_too)
         if (closed && lseek(listing, 0, SEEK_SET) < 0)
             return -errno;
     }
-    (void) close(listing);
-    return 0;
 }
 
 int
@@ -126,7 +129,7 @@ forking_close_all(int first, int keep, int keep_too)
         return 0;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return -errno;
-    for (int fd = first; (rlim_t) fd < limit.rlim_max; fd++)
+    for (int fd = first; fd < INT_MAX && (rlim_t) fd < limit.rlim_max; fd++)
         if (fd != keep && fd != keep_too)
             (void) close(fd);
     return 0;
