@@ -65,7 +65,8 @@ enum pp_reason {
     PP_EXITED = 3,        /* a zombie, or exited while we looked */
     PP_OTHER_BOOT = 4,
     PP_OTHER_NAMESPACE = 5, /* recorded in another pid namespace: its pid means nothing here */
-    PP_NOTHING_TO_COMPARE = 6 /* neither unique id nor start time on one of the sides */
+    PP_NOTHING_TO_COMPARE = 6, /* neither unique id nor start time on one of the sides */
+    PP_TOO_CLOSE = 7           /* the start times are one tick apart, with PP_CLOCK_INEXACT */
 };
 
 /* Read the identity of the process that has `pid` now.

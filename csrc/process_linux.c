@@ -78,7 +78,7 @@ compare_start(const struct pp_host *host, const struct pp_identity *identity, ui
     if (distance == 0)
         return answer(PP_ALIVE, PP_SAME_PROCESS, ret_reason);
     if (distance == 1 && (host->features & PP_CLOCK_INEXACT))
-        return answer(PP_UNKNOWN, PP_NOTHING_TO_COMPARE, ret_reason);
+        return answer(PP_UNKNOWN, PP_TOO_CLOSE, ret_reason);
     return answer(PP_GONE, PP_OTHER_PROCESS, ret_reason);
 }
 
@@ -214,7 +214,7 @@ pp_process_poll(const struct pp_host *host, const struct pp_identity *identity, 
     return answer(PP_ALIVE, PP_SAME_PROCESS, ret_reason);
 }
 
-/* What /proc has to say about the process; *ret_state is 0 where it was not asked. */
+/* Fill in what /proc has to say about the process: owner and start time. */
 static int
 identify_from_proc(const struct pp_host *host, int32_t pid, struct pp_identity *identity,
                    struct procfs_stat *ret_stat)

@@ -47,6 +47,9 @@ _REASONS = {
     lib.PP_OTHER_BOOT: "it belongs to another boot of the machine",
     lib.PP_OTHER_NAMESPACE: "it was recorded in another pid namespace",
     lib.PP_NOTHING_TO_COMPARE: "there is neither a unique id nor a start time to compare",
+    lib.PP_TOO_CLOSE: (
+        "the start times are one clock tick apart, and clocks here are not exact to that"
+    ),
 }
 _FEATURES = {"pidfd": lib.PP_HAS_PIDFD, "pidfs": lib.PP_HAS_PIDFS, "proc": lib.PP_HAS_PROC}
 

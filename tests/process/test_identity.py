@@ -36,6 +36,7 @@ from helpers import (
 )
 from pid_reuse import born, bystander, end, next_tick, start_of_tick
 from pidproof import _native
+from pidproof._pp import lib
 from pidproof.errors import IdentityUnknown, InvalidArgument, InvalidToken, ProcessGone
 from pidproof.process.identity import Liveness, ProcessIdentity, identify
 
@@ -380,6 +381,24 @@ def test_with_nothing_to_compare_it_is_unknown(kernel: str) -> None:
     bare = with_fields(identify(os.getpid()), unique_id=0, start_time=0)
     assert bare.liveness() is Liveness.UNKNOWN
     assert "neither a unique id nor a start time" in bare.explain()[1]
+
+
+@pytest.mark.parametrize("features", ["pidfs", "pidfd"])
+def test_one_tick_apart_is_unknown_where_clocks_are_not_exact_to_that(
+    without: Callable[[str], None], features: str
+) -> None:
+    without(features)
+    me = with_fields(identify(os.getpid()), unique_id=0)
+    _native._host_struct().features |= lib.PP_CLOCK_INEXACT
+    assert me.liveness() is Liveness.ALIVE
+    for difference in (-1, 1):
+        liveness, reason = with_fields(me, start_time=me.start_time + difference).explain()
+        assert liveness is Liveness.UNKNOWN
+        assert "one clock tick apart" in reason
+        assert "nothing" not in reason
+    for difference in (-2, 2):
+        other = with_fields(me, start_time=me.start_time + difference)
+        assert other.explain() == (Liveness.GONE, "another process has its pid by now")
 
 
 def test_liveness_from_many_threads_at_once(spawn: Spawn, kernel: str) -> None:
