@@ -290,7 +290,6 @@ struct pp_gate {
 };
 
 enum pp_stage {
-    PP_STAGE_GATE = 0,
     PP_STAGE_SESSION = 1,
     PP_STAGE_STDIO = 2,
     PP_STAGE_DIRECTORY = 3,

@@ -41,7 +41,6 @@ class _Lib(Protocol):
     PP_FOUND_DEAD: int
     PP_FOUND_ABANDONED: int
     PP_FOUND_AGED: int
-    PP_STAGE_GATE: int
     PP_STAGE_SESSION: int
     PP_STAGE_STDIO: int
     PP_STAGE_DIRECTORY: int

@@ -17,6 +17,7 @@ import pytest
 
 from helpers import DEADLINE, in_threads, python, read_line, wait_until, write_line
 from pidproof import _native
+from pidproof._pp import lib
 from pidproof.process.identity import Liveness, identify
 
 
@@ -408,7 +409,7 @@ def test_an_output_that_is_no_descriptor_says_why(kernel: str) -> None:
     gate = _native.Gate()
     gate.fork(b"/bin/true", [b"true"], [], None, output_fd=999, listen_fd=-1)
     try:
-        assert gate.result(20 * SECOND) == (_native.STAGE_STDIO, errno.EBADF)
+        assert gate.result(20 * SECOND) == (lib.PP_STAGE_STDIO, errno.EBADF)
     finally:
         gate.close()
         os.waitpid(gate.pid, 0)
