@@ -3,7 +3,6 @@
  * that holds it shows a descriptor with that inode. */
 #include "pp.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,15 +25,7 @@ close_file(FILE **file)
         (void) fclose(*file);
 }
 
-static void
-close_directory(DIR **directory)
-{
-    if (*directory)
-        (void) closedir(*directory);
-}
-
 #define CLEANUP_FILE __attribute__((cleanup(close_file)))
-#define CLEANUP_DIRECTORY __attribute__((cleanup(close_directory)))
 
 /* Would a connection to 127.0.0.1 reach a socket bound to this address?  The kernel prints each
  * 32-bit word in host order. */

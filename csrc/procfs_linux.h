@@ -5,12 +5,23 @@
 
 #include "pp.h"
 
+#include <dirent.h>
+
 struct procfs_stat {
     char state;
     int32_t parent_pid, group_id, session_id, threads;
     uint32_t flags;
     uint64_t start_time;
 };
+
+static inline void
+close_directory(DIR **directory)
+{
+    if (*directory)
+        (void) closedir(*directory);
+}
+
+#define CLEANUP_DIRECTORY __attribute__((cleanup(close_directory)))
 
 #pragma GCC visibility push(hidden)
 
