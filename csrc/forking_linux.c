@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "pidfd_linux.h"
 #include "util.h"
 
 #if !defined(__x86_64__) && !defined(__aarch64__)
@@ -20,9 +21,6 @@
 #endif
 #ifndef SYS_close_range
 #define SYS_close_range 436 /* Linux 5.9 */
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
 #endif
 
 int
@@ -49,7 +47,7 @@ forking_pin_self(const struct pp_host *host, int *ret_fd)
     int fd = -1;
 
     if (host->features & PP_HAS_PIDFD) {
-        fd = nerrno((int) syscall(SYS_pidfd_open, getpid(), 0));
+        fd = pidfd_of(getpid());
         if (fd < 0)
             return fd;
     }

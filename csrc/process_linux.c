@@ -6,51 +6,27 @@
 #include "pp.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "pidfd_linux.h"
 #include "procfs_linux.h"
 #include "util.h"
 
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
 #define EXEC_TIME 500000000LL          /* how long the second half of an exec may take */
 #define SIGNAL_PROCESS_GROUP (1U << 2) /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
-
-static int
-pidfd_open_(int32_t pid)
-{
-    return nerrno((int) syscall(SYS_pidfd_open, pid, 0));
-}
 
 /* Is this the answer of a kernel or a filter that has no pidfds, rather than about the pid? */
 static int
 pidfd_is_missing(int r)
 {
     return r == -ENOSYS || r == -EPERM || r == -EACCES;
-}
-
-/* 1: exited (a zombie, or reaped); 0: not; -errno. */
-static int
-pidfd_has_exited(int fd)
-{
-    struct pollfd item = {.fd = fd, .events = POLLIN};
-    int r;
-
-    do
-        r = nerrno(poll(&item, 1, 0));
-    while (r == -EINTR);
-    if (r < 0)
-        return r;
-    return r > 0;
 }
 
 /* The start time as it is outside any time namespace. */
@@ -174,7 +150,7 @@ pp_process_open(const struct pp_host *host, const struct pp_identity *identity,
     if (!(host->features & PP_HAS_PIDFD))
         return compare_by_number(host, identity, ret_reason);
 
-    fd = pidfd_open_(identity->pid);
+    fd = pidfd_of(identity->pid);
     if (fd == -ESRCH)
         return answer(PP_GONE, PP_NO_SUCH_PID, ret_reason);
     if (fd == -EINVAL || fd == -ENOENT) /* a thread has the number by now */
@@ -271,7 +247,7 @@ pp_process_identify(const struct pp_host *host, int32_t pid, struct pp_identity 
         return -EINVAL;
     memcpy(identity.boot_id, host->boot_id, PP_BOOT_ID_SIZE);
     if (host->features & PP_HAS_PIDFD) {
-        fd = pidfd_open_(pid);
+        fd = pidfd_of(pid);
         if (fd == -EINVAL || fd == -ENOENT)
             return -EINVAL;
         if (fd < 0 && !pidfd_is_missing(fd))
