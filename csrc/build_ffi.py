@@ -16,7 +16,9 @@ OF_SYSTEM = {
     "linux": [
         "host_linux.c",
         "procfs_linux.c",
-        "process_linux.c",
+        "identity_linux.c",
+        "signal_linux.c",
+        "read_linux.c",
         "scan_linux.c",
         "listener_linux.c",
         "event_linux.c",
