@@ -25,7 +25,7 @@ int lockfile_read(int fd, char text[LOCK_LINE_SIZE], size_t *ret_size);
  *   -ENOSPC, -EDQUOT, -EIO, -ENOMEM */
 int lockfile_write(int fd, const struct pp_holder *holder);
 
-/* Is this a word that may stand in the line? */
+/* Is this a purpose that may stand in the line?  1 or 0. */
 int lockfile_is_purpose(const char *text, size_t size);
 
 /* Open a file of ours in a key's directory for reading and writing, without following or blocking.

@@ -155,7 +155,7 @@ procfs_stat(int32_t pid, struct procfs_stat *ret_stat)
     (void) snprintf(path, sizeof(path), "/proc/%d/stat", pid);
     r = gone_is_esrch(procfs_read(path, text, sizeof(text), &size));
     if (r < 0)
-        return r;
+        return r == -ENOBUFS ? -EPROTO : r;
     return procfs_parse_stat(text, size, ret_stat);
 }
 
