@@ -14,7 +14,7 @@
 int forking_fork(const struct pp_host *host, int32_t *ret_pid_fd);
 
 /* A descriptor that becomes readable when this process exits, or -1 where the kernel has none.
- *   as pidfd_of */
+ *   -EMFILE, -ENFILE, -ENOMEM */
 int forking_pin_self(const struct pp_host *host, int *ret_fd);
 
 /* Close every descriptor from `first` on but two (-1: none); async-signal-safe.

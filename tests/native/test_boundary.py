@@ -7,6 +7,7 @@ import ast
 import errno
 import os
 import re
+import runpy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,6 +121,14 @@ def test_only_one_module_imports_the_compiled_one() -> None:
         if re.search(r"^\s*(from pidproof\._pp|import pidproof\._pp)", path.read_text(), re.M)
     ]
     assert importers == ["_native.py"]
+
+
+def test_a_machine_on_which_clone_is_another_call_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "s390x")
+    with pytest.raises(SystemExit, match="x86-64 and aarch64 only, not on 's390x'"):
+        runpy.run_path(str(ROOT / "csrc" / "build_ffi.py"))
 
 
 def test_nothing_is_exported_from_the_module_but_its_entry() -> None:
