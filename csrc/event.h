@@ -8,7 +8,7 @@
 #pragma GCC visibility push(hidden)
 
 /* *ret_read and *ret_write may be the same descriptor.
- *   -EMFILE, -ENFILE, -ENOMEM */
+ *   -EMFILE, -ENFILE, -ENOMEM, -ENODEV */
 int event_open(int32_t *ret_read, int32_t *ret_write);
 
 /* Make it readable; async-signal-safe. */

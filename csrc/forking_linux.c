@@ -2,6 +2,7 @@
 #include "forking.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,16 +10,17 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "pidfd_linux.h"
 #include "util.h"
 
+#if !defined(__x86_64__) && !defined(__aarch64__)
+#error "The arguments of clone stand in another order here: only x86-64 and aarch64 are known."
+#endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000 /* Linux 5.2 */
 #endif
 #ifndef SYS_close_range
 #define SYS_close_range 436 /* Linux 5.9 */
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
 #endif
 
 int
@@ -45,7 +47,7 @@ forking_pin_self(const struct pp_host *host, int *ret_fd)
     int fd = -1;
 
     if (host->features & PP_HAS_PIDFD) {
-        fd = nerrno((int) syscall(SYS_pidfd_open, getpid(), 0));
+        fd = pidfd_of(getpid());
         if (fd < 0)
             return fd;
     }
@@ -71,7 +73,8 @@ struct entry {
 static int
 close_listed(int first, int keep, int keep_too)
 {
-    int listing = nerrno(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    CLEANUP_CLOSE int listing =
+        nerrno(open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     char buffer[1024] __attribute__((aligned(8)));
 
     if (listing < 0)
@@ -83,7 +86,7 @@ close_listed(int first, int keep, int keep_too)
         if (size < 0)
             return -errno;
         if (size == 0)
-            break;
+            return 0;
         for (long at = 0; at < size;) {
             const struct entry *entry = (const struct entry *) (const void *) (buffer + at);
             uint64_t fd;
@@ -99,8 +102,6 @@ close_listed(int first, int keep, int keep_too)
         if (closed && lseek(listing, 0, SEEK_SET) < 0)
             return -errno;
     }
-    (void) close(listing);
-    return 0;
 }
 
 int
@@ -126,7 +127,7 @@ forking_close_all(int first, int keep, int keep_too)
         return 0;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return -errno;
-    for (int fd = first; (rlim_t) fd < limit.rlim_max; fd++)
+    for (int fd = first; fd < INT_MAX && (rlim_t) fd < limit.rlim_max; fd++)
         if (fd != keep && fd != keep_too)
             (void) close(fd);
     return 0;

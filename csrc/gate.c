@@ -18,8 +18,6 @@
 #include "forking.h"
 #include "util.h"
 
-#define FIRST_FREE 10 /* what the child keeps for itself lives at or above this */
-
 struct report {
     int32_t stage, error;
 };
@@ -28,7 +26,7 @@ struct report {
 struct plan {
     const char *path, *directory;
     char **arguments, **environment;
-    int gate, parent_fd, output_fd, listen_fd;
+    int gate, peer, parent_fd, output_fd, listen_fd;
     pid_t parent;
 };
 
@@ -43,13 +41,21 @@ fail(int gate, int32_t stage, int error)
     _exit(127);
 }
 
+/* Out of the way of the descriptors that the program will find below `floor`.  Only where it is in
+ * the way: a caller with few descriptors to spare has none for a needless copy. */
 static int
-move_up(int *fd)
+move_up(int *fd, int floor)
 {
-    if (*fd < 0)
+    int moved;
+
+    if (*fd < 0 || *fd >= floor)
         return 0;
-    *fd = fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE);
-    return *fd < 0 ? -errno : 0;
+    moved = nerrno(fcntl(*fd, F_DUPFD_CLOEXEC, floor));
+    if (moved < 0)
+        return moved;
+    close_fd(fd);
+    *fd = moved;
+    return 0;
 }
 
 static void
@@ -64,28 +70,27 @@ reset_signals(void)
     (void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Standard streams and the listening socket in place, all else closed but what the gate needs. */
+/* Standard streams and the listening socket in place, all else closed but what the gate needs.
+ * A caller without standard streams of its own has these descriptors among 0 to 2. */
 static int
 arrange_descriptors(struct plan *plan)
 {
-    int null, r;
+    int *const kept[] = {&plan->gate, &plan->parent_fd, &plan->output_fd, &plan->listen_fd};
+    int null, r, floor = plan->listen_fd >= 0 ? 4 : 3;
 
-    r = move_up(&plan->gate);
-    if (r >= 0)
-        r = move_up(&plan->parent_fd);
-    if (r >= 0)
-        r = move_up(&plan->output_fd);
-    if (r >= 0)
-        r = move_up(&plan->listen_fd);
-    if (r < 0)
-        return r;
+    close_fd(&plan->peer); /* room for one more */
+    for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++) {
+        r = move_up(kept[i], floor);
+        if (r < 0)
+            return r;
+    }
     null = open("/dev/null", O_RDWR | O_NOCTTY);
     if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(plan->output_fd, STDOUT_FILENO) < 0 ||
         dup2(plan->output_fd, STDERR_FILENO) < 0)
         return -errno;
     if (plan->listen_fd >= 0 && dup2(plan->listen_fd, 3) < 0)
         return -errno;
-    return forking_close_all(plan->listen_fd >= 0 ? 4 : 3, plan->gate, plan->parent_fd);
+    return forking_close_all(floor, plan->gate, plan->parent_fd);
 }
 
 /* Blocks until the gate opens; does not return if it closes. */
@@ -174,6 +179,7 @@ pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
                         .arguments = arguments,
                         .environment = environment,
                         .gate = far,
+                        .peer = near,
                         .parent_fd = parent_fd,
                         .output_fd = output_fd,
                         .listen_fd = listen_fd,

@@ -6,17 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/vfs.h>
 
+#include "pidfd_linux.h"
 #include "procfs_linux.h"
 #include "util.h"
 
 #ifndef PID_FS_MAGIC
 #define PID_FS_MAGIC 0x50494446 /* "PIDF", include/uapi/linux/magic.h since 6.9 */
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
 #endif
 
 _Static_assert(sizeof(pid_t) == sizeof(int32_t), "the boundary carries a pid as int32_t");
@@ -26,7 +23,7 @@ _Static_assert(sizeof(ino_t) == 8, "pidfs inodes have 64 bits");
 static int
 probe_pidfd(uint32_t *features)
 {
-    CLEANUP_CLOSE int fd = nerrno((int) syscall(SYS_pidfd_open, getpid(), 0));
+    CLEANUP_CLOSE int fd = pidfd_of(getpid());
     struct statfs fs;
 
     if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)

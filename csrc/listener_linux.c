@@ -3,7 +3,6 @@
  * that holds it shows a descriptor with that inode. */
 #include "pp.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,15 +25,7 @@ close_file(FILE **file)
         (void) fclose(*file);
 }
 
-static void
-close_directory(DIR **directory)
-{
-    if (*directory)
-        (void) closedir(*directory);
-}
-
 #define CLEANUP_FILE __attribute__((cleanup(close_file)))
-#define CLEANUP_DIRECTORY __attribute__((cleanup(close_directory)))
 
 /* Would a connection to 127.0.0.1 reach a socket bound to this address?  The kernel prints each
  * 32-bit word in host order. */
@@ -78,7 +69,7 @@ collect(const char *path, int32_t port, struct sockets *sockets)
         sockets->uid = uid;
         sockets->inodes[sockets->count++] = inode;
     }
-    return 0;
+    return ferror(file) ? -errno : 0;
 }
 
 /* The inode that /proc/<pid>/fd/<name> is a socket of, or 0. */
@@ -98,7 +89,9 @@ socket_inode(int32_t pid, const char *name)
     return inode;
 }
 
-/* Does the process hold one of the sockets?  1 and *ret_listener, or 0. */
+/* Does the process hold one of the sockets?  1 and *ret_listener; 0: no, or it is gone, or not ours
+ * to look into.  That we could not look for want of something is no answer:
+ *   -EMFILE, -ENFILE, -ENOMEM, and what reading /proc may say else */
 static int
 holds(int32_t pid, const struct sockets *sockets, struct pp_listener *ret_listener)
 {
@@ -109,10 +102,15 @@ holds(int32_t pid, const struct sockets *sockets, struct pp_listener *ret_listen
     (void) snprintf(path, sizeof(path), "/proc/%d/fd", pid);
     directory = opendir(path);
     if (!directory)
-        return 0;
-    while ((entry = readdir(directory))) {
-        uint64_t fd, inode = socket_inode(pid, entry->d_name);
+        return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? -errno : 0;
+    for (;;) {
+        uint64_t fd, inode;
 
+        errno = 0;
+        entry = readdir(directory);
+        if (!entry)
+            return errno == ENOENT || errno == ESRCH ? 0 : -errno;
+        inode = socket_inode(pid, entry->d_name);
         for (size_t i = 0; inode && i < sockets->count; i++) {
             if (sockets->inodes[i] != inode)
                 continue;
@@ -123,7 +121,6 @@ holds(int32_t pid, const struct sockets *sockets, struct pp_listener *ret_listen
             return 1;
         }
     }
-    return 0;
 }
 
 int
@@ -149,19 +146,31 @@ pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
         return 0;
     listener.uid = sockets.uid;
     /* Mostly it is the server itself. */
-    if (session_id > 0 && holds(session_id, &sockets, ret_listener))
-        return 1;
+    r = session_id > 0 ? holds(session_id, &sockets, ret_listener) : 0;
+    if (r)
+        return r;
 
     proc = opendir("/proc");
     if (!proc)
         return -errno;
-    while (found == 2 && (entry = readdir(proc))) {
+    while (found == 2) {
         struct procfs_stat stat;
         struct pp_listener holder;
         uint64_t pid;
 
+        errno = 0;
+        entry = readdir(proc);
+        if (!entry && errno)
+            return -errno;
+        if (!entry)
+            break;
         if (parse_u64(entry->d_name, entry->d_name + strlen(entry->d_name), &pid) < 0 ||
-            pid == 0 || pid > INT32_MAX || !holds((int32_t) pid, &sockets, &holder))
+            pid == 0 || pid > INT32_MAX)
+            continue;
+        r = holds((int32_t) pid, &sockets, &holder);
+        if (r < 0)
+            return r;
+        if (r == 0)
             continue;
         listener = holder;
         if (session_id > 0 && procfs_stat((int32_t) pid, &stat) == 0 &&

@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 
 #include "event.h"
 #include "lockfile.h"
@@ -74,29 +73,12 @@ wait_in_line(void *argument)
         waiter->has_turn = 1;
     if (waiter->has_turn) {
         /* Opened only now: while we stood in line the lock has passed through other files. */
-        waiter->life_fd = lockfile_open(waiter->directory_fd);
+        waiter->life_fd = open_own(waiter->directory_fd, LOCK_NAME, 0);
         if (waiter->life_fd >= 0)
             (void) flock_cancellable(waiter, waiter->life_fd);
     }
     event_notify(waiter->notify_fd);
     return NULL;
-}
-
-static int
-open_turn(int directory_fd)
-{
-    CLEANUP_CLOSE int fd = nerrno(
-        openat(directory_fd, TURN_NAME,
-               O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600));
-    struct stat st;
-
-    if (fd < 0)
-        return fd;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
-        return -EPERM;
-    return take_fd(&fd);
 }
 
 static int
@@ -135,7 +117,7 @@ pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter)
         return -EBUSY;
     waiter->directory_fd = directory_fd;
     if (waiter->turn_fd < 0) {
-        r = open_turn(directory_fd);
+        r = open_own(directory_fd, TURN_NAME, O_CREAT);
         if (r < 0)
             return r;
         waiter->turn_fd = r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The names in a key's directory, and the one line that a lock file holds. */
+ * The names in a key's directory, how they are opened, and the one line that a lock file holds. */
 #ifndef PP_LOCKFILE_H
 #define PP_LOCKFILE_H
 
@@ -16,10 +16,24 @@
  *   -EPROTONOSUPPORT  a whole line of a later version */
 int lockfile_parse(const char *text, size_t size, struct pp_holder *ret_holder);
 
-/* Open what stands at the lock's path, without following or blocking.
- *   -ENOENT  no lock
- *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM, -EMFILE, -ENFILE, -ENOMEM */
-int lockfile_open(int directory_fd);
+/* Read what `fd` holds into `text`; more than a line of ours can have is cut off.
+ *   -EIO, -EISDIR, -ENOMEM */
+int lockfile_read(int fd, char text[LOCK_LINE_SIZE], size_t *ret_size);
+
+/* Write the line of a holder into an empty file.
+ *   -ENOBUFS  longer than a line may be
+ *   -ENOSPC, -EDQUOT, -EIO, -ENOMEM */
+int lockfile_write(int fd, const struct pp_holder *holder);
+
+/* Is this a purpose that may stand in the line?  1 or 0. */
+int lockfile_is_purpose(const char *text, size_t size);
+
+/* Open a file of ours in a key's directory for reading and writing, without following or blocking.
+ * `flags` may hold O_CREAT.
+ *   -ENOENT  it is not there
+ *   -EPERM   it is no plain file, or another user's
+ *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EROFS, -ENOSPC, -EDQUOT, -EIO, -EMFILE, -ENFILE, -ENOMEM */
+int open_own(int directory_fd, const char *name, int flags);
 
 #pragma GCC visibility pop
 

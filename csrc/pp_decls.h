@@ -17,9 +17,9 @@
 #define PP_PURPOSE_SIZE 33
 
 enum pp_feature {
-    PP_HAS_PIDFD = 1, /* pidfd_open and pidfd_send_signal work here (Linux 5.3, no seccomp) */
-    PP_HAS_PIDFS = 2, /* a pidfd's inode number names one process for ever (Linux 6.9) */
-    PP_HAS_PROC = 4,  /* /proc is mounted and shows our own pid namespace */
+    PP_HAS_PIDFD = 1,    /* pidfd_open works here (Linux 5.3, and no filter forbids it) */
+    PP_HAS_PIDFS = 2,    /* a pidfd's inode number names one process for ever (Linux 6.9) */
+    PP_HAS_PROC = 4,     /* /proc is mounted and shows our own pid namespace */
     PP_CLOCK_INEXACT = 8 /* start times of this time namespace are off by up to one tick */
 };
 
@@ -36,8 +36,9 @@ struct pp_host {
  * caller keeps them and reads them anew in a forked child.  `without` holds features to do
  * without even where the kernel has them: how the fallbacks are tested on a newer kernel.
  *   -ENOENT, -EACCES, -EPERM  /proc or the boot id cannot be read
- *   -EPROTO                   the kernel's answer does not parse
- *   -EMFILE, -ENFILE, -ENOMEM out of descriptors or memory */
+ *   -EPROTO, -ENOBUFS         the kernel's answer does not parse, or is longer than any known
+ *   -EMFILE, -ENFILE, -ENOMEM out of descriptors or memory
+ *   -EIO */
 int pp_host_read(uint32_t without, struct pp_host *ret_host);
 
 /* ---------------------------------------------------------------- process: which one is that */
@@ -65,7 +66,8 @@ enum pp_reason {
     PP_EXITED = 3,        /* a zombie, or exited while we looked */
     PP_OTHER_BOOT = 4,
     PP_OTHER_NAMESPACE = 5, /* recorded in another pid namespace: its pid means nothing here */
-    PP_NOTHING_TO_COMPARE = 6 /* neither unique id nor start time on one of the sides */
+    PP_NOTHING_TO_COMPARE = 6, /* neither unique id nor start time on one of the sides */
+    PP_TOO_CLOSE = 7           /* the start times are one tick apart, with PP_CLOCK_INEXACT */
 };
 
 /* Read the identity of the process that has `pid` now.
@@ -74,7 +76,7 @@ enum pp_reason {
  *   -EACCES, -EPERM   hidden from us (hidepid)
  *   -EXDEV            /proc shows another pid namespace and the kernel has no pidfs
  *   -EPROTO           the kernel's answer does not parse
- *   -EMFILE, -ENFILE, -ENOMEM */
+ *   -EMFILE, -ENFILE, -ENOMEM, -EIO */
 int pp_process_identify(const struct pp_host *host, int32_t pid,
                         struct pp_identity *ret_identity);
 
@@ -103,7 +105,10 @@ enum pp_scope {
  * unreaped.
  *   -ESRCH   gone, or it leads no group
  *   -EPERM   not ours to signal, or with fd -1 not provable
- *   -EINVAL  no such signal */
+ *   -EINVAL  no such signal
+ *   -EAGAIN  too many real-time signals wait for it
+ *   -ENOSYS  a filter forbids pidfd_send_signal
+ *   -ENOMEM */
 int pp_process_signal(const struct pp_host *host, const struct pp_identity *identity,
                       int32_t fd, int32_t signal_number, int scope);
 
@@ -114,11 +119,14 @@ enum pp_text {
 };
 
 /* Read a text of exactly this process: verified before and after the read.
+ *   -EINVAL           `what` is none of enum pp_text
  *   -ENOBUFS          longer than `size`
+ *   -ENAMETOOLONG     the path of its executable is longer than the kernel can say
  *   -ESRCH            gone, or went while we read
  *   -EACCES, -EPERM   not ours to read
  *   -ENOENT           it has none (exe of a kernel thread)
  *   -EXDEV            its pid means nothing here (other namespace), or /proc is another one's
+ *   -EPROTO           the kernel's answer does not parse
  *   -EMFILE, -ENFILE, -ENOMEM, -EIO */
 int pp_process_read(const struct pp_host *host, const struct pp_identity *identity, int what,
                     char *buffer, size_t size, size_t *ret_size);
@@ -134,16 +142,17 @@ struct pp_status {
 
 /* Raw, by number and therefore unproven: for words to people, for the chain of our ancestors, and
  * for a process that the caller holds otherwise.
- *   -ESRCH, -EACCES, -EPERM, -EXDEV, -EPROTO, -EMFILE, -ENFILE, -ENOMEM */
+ *   -ESRCH, -EACCES, -EPERM, -EXDEV, -EPROTO, -EMFILE, -ENFILE, -ENOMEM, -EIO */
 int pp_pid_status(const struct pp_host *host, int32_t pid, struct pp_status *ret_status);
 
 /* List the pids whose argv holds every one of `arguments` as a whole argument and whose
  * environment holds every one of `variables` ("NAME=value").  Both are NUL-terminated strings
  * one after the other.  A pid in the answer is a candidate: identify it, read it, match again.
  * Processes that we may not read do not match.  uid UINT32_MAX: of every user.
+ *   -EINVAL    a list that does not end in a NUL
  *   -ENOBUFS   more than `capacity`
  *   -EXDEV     /proc shows another pid namespace
- *   -ENOENT, -EACCES, -EMFILE, -ENFILE, -ENOMEM */
+ *   -ENOENT, -EACCES, -EPERM, -EMFILE, -ENFILE, -ENOMEM */
 int pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
                     size_t arguments_size, const char *variables, size_t variables_size,
                     int32_t *ret_pids, size_t capacity, size_t *ret_count);
@@ -159,7 +168,8 @@ struct pp_listener {
  * none); 2: another.  By number, so only of use for a session whose leader is known otherwise.
  *   -EXDEV   /proc shows another pid namespace
  *   -ENOBUFS more sockets on one port than anyone needs
- *   -EACCES, -EMFILE, -ENFILE, -ENOMEM */
+ *   -EMFILE, -ENFILE, -ENOMEM  not every process could be looked into
+ *   -ENOENT, -EACCES, -EPERM, -EIO */
 int pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
                      struct pp_listener *ret_listener);
 
@@ -186,7 +196,8 @@ struct pp_guard {
  *   -ETIMEDOUT  its holder is stopped inside
  *   -EINTR      a signal came: run its handler and call again
  *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
- *   -ENOENT, -EACCES, -EMFILE, -ENFILE, -ENOMEM */
+ *   -EBADF, -ENOTDIR  not the descriptor of a directory
+ *   -ENOENT, -EACCES, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard);
 
 /* Leave it; nothing to do if it is not held. */
@@ -228,9 +239,12 @@ enum pp_found {
  * filled); > 0: ours, as enum pp_found says (*lock is filled, and *holder with the one it was
  * taken from, unless it was free or half-written).  The holder may work for `hold` before
  * others may depose it.
- *   -ETIMEDOUT, -EINTR  as pp_guard_enter
+ *   -EINVAL  hold is negative, or the purpose is not 1 to 32 of a-z and "-"
+ *   -EAGAIN  whoever waits took the life flock of each file that was made, a hundred times
+ *   -ETIMEDOUT, -EINTR, -EBADF, -ENOTDIR  as pp_guard_enter
  *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
- *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in its place
+ *   -ENOENT  the directory was removed
+ *   -ELOOP, -EISDIR, -ENXIO, -EEXIST, -EACCES, -EPERM  something else stands in its place
  *   -ENOSPC, -EDQUOT, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM  nothing was left behind */
 int pp_lock_try(const struct pp_host *host, const struct pp_identity *self,
                 int32_t directory_fd, const char *purpose, int64_t hold, int64_t guard_timeout,
@@ -242,7 +256,8 @@ int pp_lock_look(const struct pp_host *host, int32_t directory_fd,
                  struct pp_holder *ret_holder);
 
 /* Inside the guard: does the lock file at the path still carry this acquisition?  1 or 0.
- *   -ELOOP, -EISDIR, -EACCES, -EPERM, -EIO, -EMFILE, -ENFILE, -ENOMEM */
+ *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in its place
+ *   -EBADF, -ENOTDIR, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
 
 /* Give the lock up: guard, compare nonce and inode, unlink, drop the life flock.  In a fork of
@@ -270,7 +285,11 @@ struct pp_waiter {
 };
 
 /* Begin to wait; *waiter is zeroed with all descriptors -1 before its first use.
- *   -ELOOP, -EISDIR, -EACCES, -EROFS, -ENOSPC, -EAGAIN, -EMFILE, -ENFILE, -ENOMEM */
+ *   -EBUSY   it runs already
+ *   -EAGAIN  no thread to be had
+ *   -ENOENT  the directory was removed
+ *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in the place of the queue
+ *   -EBADF, -ENOTDIR, -ENODEV, -EROFS, -ENOSPC, -EDQUOT, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter);
 
 /* End the wait, whether or not it was over.  keep_turn: stay at the head of the line if we are. */
@@ -289,7 +308,6 @@ struct pp_gate {
 };
 
 enum pp_stage {
-    PP_STAGE_GATE = 0,
     PP_STAGE_SESSION = 1,
     PP_STAGE_STDIO = 2,
     PP_STAGE_DIRECTORY = 3,
@@ -300,18 +318,20 @@ enum pp_stage {
  * listen_fd (or -1) as descriptor 3, every other descriptor closed, signal handlers and mask
  * reset.  It waits for the gate and ends by itself when this process dies before.  A variable
  * PIDPROOF_PID or LISTEN_PID in `environment` gets the child's pid as its value.
- *   -EAGAIN, -ENOMEM, -EMFILE, -ENFILE */
+ *   -EAGAIN, -ENOMEM, -EMFILE, -ENFILE
+ *   -EPERM, -EACCES, -ENOSYS  a filter forbids it */
 int pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
                  char **environment, const char *directory, int32_t output_fd,
                  int32_t listen_fd, struct pp_gate *gate);
 
 /* Let the child exec.  After this it runs or it fails; pp_gate_result tells.
- *   -EPIPE  the child is dead */
+ *   -EPIPE  the child is dead
+ *   -EBADF  there is none, or the gate was closed */
 int pp_gate_open(struct pp_gate *gate);
 
 /* Wait up to `timeout` for the exec.  Returns 1: the child's own program runs (or the child is
  * dead); 0: it failed, *ret_stage and *ret_error (a positive errno) say where and why.
- *   -ETIMEDOUT, -EINTR */
+ *   -ETIMEDOUT, -EINTR, -ENOMEM */
 int pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage,
                    int32_t *ret_error);
 

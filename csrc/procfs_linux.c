@@ -149,13 +149,13 @@ int
 procfs_stat(int32_t pid, struct procfs_stat *ret_stat)
 {
     char path[32], text[1024];
-    size_t size;
+    size_t size = 0;
     int r;
 
     (void) snprintf(path, sizeof(path), "/proc/%d/stat", pid);
     r = gone_is_esrch(procfs_read(path, text, sizeof(text), &size));
     if (r < 0)
-        return r;
+        return r == -ENOBUFS ? -EPROTO : r;
     return procfs_parse_stat(text, size, ret_stat);
 }
 
@@ -163,7 +163,7 @@ int
 procfs_owner(int32_t pid, uint32_t *ret_uid, int32_t *ret_thread_group)
 {
     char path[32];
-    size_t capacity = 64 * 1024, size;
+    size_t capacity = 64 * 1024, size = 0;
     const char *value, *end, *word, *word_end;
     CLEANUP_FREE char *text = malloc(capacity);
     int32_t thread_group;

@@ -5,6 +5,8 @@
 
 #include "pp.h"
 
+#include <dirent.h>
+
 struct procfs_stat {
     char state;
     int32_t parent_pid, group_id, session_id, threads;
@@ -12,9 +14,22 @@ struct procfs_stat {
     uint64_t start_time;
 };
 
+static inline void
+close_directory(DIR **directory)
+{
+    if (*directory)
+        (void) closedir(*directory);
+}
+
+#define CLEANUP_DIRECTORY __attribute__((cleanup(close_directory)))
+
 #pragma GCC visibility push(hidden)
 
-/* Read a whole small file; -ENOBUFS when it does not fit. */
+/* Read a whole small file.
+ *   -ENOBUFS          longer than `size`
+ *   -ENOENT, -ESRCH   not there, or what it tells of is gone
+ *   -EACCES, -EPERM   not ours to read
+ *   -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int procfs_read(const char *path, char *buffer, size_t size, size_t *ret_size);
 
 /* Parse /proc/<pid>/stat (proc_pid_stat(5)).  comm may hold spaces, newlines and ") (".
@@ -26,10 +41,14 @@ int procfs_parse_stat(const char *text, size_t size, struct procfs_stat *ret_sta
 int procfs_find_status(const char *text, size_t size, const char *name, const char **ret_value,
                        const char **ret_end);
 
-/*   -ESRCH, -EACCES, -EPERM, -EPROTO, -EMFILE, -ENFILE, -ENOMEM */
+/* Read /proc/<pid>/stat.
+ *   -ESRCH   nothing is shown under the pid
+ *   -EPROTO  does not parse
+ *   -EACCES, -EPERM, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int procfs_stat(int32_t pid, struct procfs_stat *ret_stat);
 
-/* Real uid and thread group of a process or thread; errors as procfs_stat. */
+/* Real uid and thread group of a process or thread.
+ *   as procfs_stat */
 int procfs_owner(int32_t pid, uint32_t *ret_uid, int32_t *ret_thread_group);
 
 #pragma GCC visibility pop

@@ -2,7 +2,6 @@
  * One pass over /proc for the processes whose argv and environment hold given strings. */
 #include "pp.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,13 +21,6 @@ static void
 free_text(struct text *text)
 {
     free(text->data);
-}
-
-static void
-close_directory(DIR **directory)
-{
-    if (*directory)
-        (void) closedir(*directory);
 }
 
 /* Read /proc/<pid>/<name> into a buffer that grows; 0 with size 0 where it may not be read. */
@@ -103,7 +95,7 @@ pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
                 size_t arguments_size, const char *variables, size_t variables_size,
                 int32_t *ret_pids, size_t capacity, size_t *ret_count)
 {
-    __attribute__((cleanup(close_directory))) DIR *proc = NULL;
+    CLEANUP_DIRECTORY DIR *proc = NULL;
     __attribute__((cleanup(free_text))) struct text text = {0};
     size_t count = 0;
     int r;

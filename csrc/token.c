@@ -9,7 +9,7 @@
 #include "util.h"
 
 #define PREFIX "pidproof:"
-#define VERSION "1"
+#define VERSION 1
 
 int
 pp_token_format(const struct pp_identity *identity, char *ret_token, size_t size)
@@ -17,12 +17,13 @@ pp_token_format(const struct pp_identity *identity, char *ret_token, size_t size
     if (size < PP_TOKEN_SIZE)
         return -ENOBUFS;
     (void) snprintf(ret_token, size,
-                    PREFIX VERSION ":%" PRId32 ":%" PRIu64 ":%s:%" PRIu64 ":%" PRIu64,
+                    PREFIX "%d:%" PRId32 ":%" PRIu64 ":%s:%" PRIu64 ":%" PRIu64, VERSION,
                     identity->pid, identity->start_time, identity->boot_id,
                     identity->pid_namespace, identity->unique_id);
     return 0;
 }
 
+/* In lower case, as the kernel writes it: another spelling would compare as another boot. */
 static int
 is_boot_id(const char *text, size_t size)
 {
@@ -30,8 +31,8 @@ is_boot_id(const char *text, size_t size)
         return 0;
     for (size_t i = 0; i < size; i++) {
         int is_dash = i == 8 || i == 13 || i == 18 || i == 23;
-        int is_hex = (text[i] >= '0' && text[i] <= '9') ||
-                     (text[i] >= 'a' && text[i] <= 'f') || (text[i] >= 'A' && text[i] <= 'F');
+        int is_hex = (text[i] >= '0' && text[i] <= '9') || (text[i] >= 'a' && text[i] <= 'f');
+
         if (is_dash ? text[i] != '-' : !is_hex)
             return 0;
     }
@@ -71,17 +72,17 @@ pp_token_parse(const char *token, size_t size, struct pp_identity *ret_identity)
 {
     struct pp_identity identity = {.uid = UINT32_MAX};
     const char *cursor = token, *end = token + size, *field, *field_end;
-    uint64_t pid;
+    uint64_t version, pid;
     int r;
 
     if (size < strlen(PREFIX) || memcmp(token, PREFIX, strlen(PREFIX)) != 0)
         return -EINVAL;
     cursor += strlen(PREFIX);
-    r = next_number(&cursor, end, &pid);
+    r = next_number(&cursor, end, &version);
     if (r < 0)
         return r;
-    if (pid != 1)
-        return pid > 1 ? -EPROTONOSUPPORT : -EINVAL;
+    if (version != VERSION)
+        return version > VERSION ? -EPROTONOSUPPORT : -EINVAL;
 
     r = next_number(&cursor, end, &pid);
     if (r < 0)

@@ -22,9 +22,6 @@ TEXT_ENVIRON = lib.PP_TEXT_ENVIRON
 TEXT_EXE = lib.PP_TEXT_EXE
 SCOPE_PROCESS = lib.PP_SCOPE_PROCESS
 SCOPE_GROUP = lib.PP_SCOPE_GROUP
-STAGE_GATE = lib.PP_STAGE_GATE
-STAGE_SESSION = lib.PP_STAGE_SESSION
-STAGE_STDIO = lib.PP_STAGE_STDIO
 STAGE_DIRECTORY = lib.PP_STAGE_DIRECTORY
 STAGE_EXEC = lib.PP_STAGE_EXEC
 
@@ -47,6 +44,9 @@ _REASONS = {
     lib.PP_OTHER_BOOT: "it belongs to another boot of the machine",
     lib.PP_OTHER_NAMESPACE: "it was recorded in another pid namespace",
     lib.PP_NOTHING_TO_COMPARE: "there is neither a unique id nor a start time to compare",
+    lib.PP_TOO_CLOSE: (
+        "the start times are one clock tick apart, and clocks here are not exact to that"
+    ),
 }
 _FEATURES = {"pidfd": lib.PP_HAS_PIDFD, "pidfs": lib.PP_HAS_PIDFS, "proc": lib.PP_HAS_PROC}
 

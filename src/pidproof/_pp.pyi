@@ -30,6 +30,7 @@ class _Lib(Protocol):
     PP_OTHER_BOOT: int
     PP_OTHER_NAMESPACE: int
     PP_NOTHING_TO_COMPARE: int
+    PP_TOO_CLOSE: int
     PP_SCOPE_PROCESS: int
     PP_SCOPE_GROUP: int
     PP_TEXT_ARGV: int
@@ -40,7 +41,6 @@ class _Lib(Protocol):
     PP_FOUND_DEAD: int
     PP_FOUND_ABANDONED: int
     PP_FOUND_AGED: int
-    PP_STAGE_GATE: int
     PP_STAGE_SESSION: int
     PP_STAGE_STDIO: int
     PP_STAGE_DIRECTORY: int

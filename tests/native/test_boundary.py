@@ -7,6 +7,7 @@ import ast
 import errno
 import os
 import re
+import runpy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -66,6 +67,42 @@ def test_every_function_that_can_fail_lists_its_errors() -> None:
         assert listed or answers, f"{name} names no errno"
 
 
+COMMENT = re.compile(r"/\*((?:(?!\*/).)*)\*/\n(?:static inline )?int\s+(\w+)\(", re.S)
+BODY = re.compile(r"^int\n(\w+)\([^;{]*\)\n\{\n(.*?)^\}", re.S | re.M)
+COMMENTS = {
+    name: comment
+    for header in sorted((ROOT / "csrc").glob("*.h"))
+    for comment, name in COMMENT.findall(header.read_text())
+}
+BODIES = {
+    name: body
+    for source in sorted((ROOT / "csrc").glob("*.c"))
+    for name, body in BODY.findall(source.read_text())
+}
+
+
+def listed(name: str) -> set[str]:
+    """Return the errnos in the comment of a function, and in those that it refers to."""
+    found = set(re.findall(r"-(E[A-Z0-9]+)", COMMENTS[name]))
+    for line in re.findall(r"^ \*   as (.*)", COMMENTS[name], re.M):
+        for other in re.findall(r"\w+_\w+", line):
+            found |= listed(other)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(BODIES))
+def test_every_errno_that_a_function_returns_by_name_is_in_its_comment(name: str) -> None:
+    returned = set()
+    for statement in re.findall(r"\breturn\b[^;]*;", BODIES[name]):
+        returned |= set(re.findall(r"(?:return|[?:])\s*-(E[A-Z0-9]+)\b", statement))
+    assert name in COMMENTS, f"{name} is declared in no header"
+    assert returned <= listed(name)
+
+
+def test_the_functions_that_are_checked_are_all_there() -> None:
+    assert set(FUNCTIONS) - set(BODIES) <= set(re.findall(r"^void (pp_\w+)", DECLARATIONS, re.M))
+
+
 def test_every_errno_that_is_listed_exists() -> None:
     for name in set(re.findall(r"-(E[A-Z0-9]+)", DECLARATIONS)):
         assert hasattr(errno, name)
@@ -86,11 +123,20 @@ def test_only_one_module_imports_the_compiled_one() -> None:
     assert importers == ["_native.py"]
 
 
+def test_a_machine_on_which_clone_is_another_call_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "s390x")
+    with pytest.raises(SystemExit, match="x86-64 and aarch64 only, not on 's390x'"):
+        runpy.run_path(str(ROOT / "csrc" / "build_ffi.py"))
+
+
 def test_nothing_is_exported_from_the_module_but_its_entry() -> None:
     """A symbol of ours could meet one of the same name in another library of the process."""
     path = re.sub(r".*from '(.*)'.*", r"\1", repr(__import__("pidproof._pp")._pp))
     names = dynamic_symbols(path)
-    assert not [name for name in names if name.startswith((b"pp_", b"procfs_", b"lockfile_"))]
+    ours = (b"pp_", b"procfs_", b"lockfile_", b"open_own", b"event_", b"forking_")
+    assert not [name for name in names if name.startswith(ours)]
     assert b"PyInit__pp" in names
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from helpers import DEADLINE, in_threads, python, read_line, wait_until, write_line
 from pidproof import _native
+from pidproof._pp import lib
 from pidproof.process.identity import Liveness, identify
 
 
@@ -408,11 +409,95 @@ def test_an_output_that_is_no_descriptor_says_why(kernel: str) -> None:
     gate = _native.Gate()
     gate.fork(b"/bin/true", [b"true"], [], None, output_fd=999, listen_fd=-1)
     try:
-        assert gate.result(20 * SECOND) == (_native.STAGE_STDIO, errno.EBADF)
+        assert gate.result(20 * SECOND) == (lib.PP_STAGE_STDIO, errno.EBADF)
     finally:
         gate.close()
         os.waitpid(gate.pid, 0)
         gate.close_pid_fd()
+
+
+def test_a_child_needs_no_descriptor_beyond_what_the_fork_took(spawn: Spawn, kernel: str) -> None:
+    """A listening socket stands where the child's own shall be, and no number is free."""
+    code = """
+        import os, resource, socket, sys
+        from pidproof import _native
+        have_pidfd = "pidfd" in _native.features()
+        os.closerange(3, 64)
+        server = socket.create_server(("127.0.0.1", 0))
+        output = os.open("/dev/null", os.O_RDWR)
+        assert (server.fileno(), output) == (3, 4)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (9 if have_pidfd else 7, hard))
+        gate = _native.Gate()
+        test = b'test -S /proc/self/fd/3 && test -c /proc/self/fd/2 && ! test -e /proc/self/fd/4'
+        gate.fork(b"/bin/sh", [b"sh", b"-c", test], [], None, output_fd=output, listen_fd=3)
+        gate.open()
+        print(gate.result(20 * 10**9), os.waitpid(gate.pid, 0)[1])
+    """
+    assert read_line(spawn(python(code))) == "None 0"
+
+
+def test_what_a_child_gets_may_stand_where_its_standard_streams_shall_be(
+    spawn: Spawn, tmp_path: Path, kernel: str
+) -> None:
+    code = """
+        import os, socket, sys
+        from pidproof import _native
+        _native.features()
+        os.closerange(0, 64)
+        server = socket.create_server(("127.0.0.1", 0))
+        output = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+        assert (server.fileno(), output) == (0, 1)
+        test = b"cd /proc/$$/fd && readlink 0 1 2 3 && ! test -e 4"
+        gate = _native.Gate()
+        gate.fork(b"/bin/sh", [b"sh", b"-c", test], [], None, output_fd=output, listen_fd=0)
+        gate.open()
+        assert gate.result(20 * 10**9) is None
+        sys.exit(os.waitpid(gate.pid, 0)[1])
+    """
+    output = tmp_path / "output"
+    assert spawn(python(code, str(output))).wait(DEADLINE) == 0
+    *streams, listening = output.read_text().splitlines()
+    assert streams == ["/dev/null", str(output), str(output)]
+    assert listening.startswith("socket:")
+
+
+@pytest.mark.parametrize("closed", [[], [0], [1, 2], [0, 1, 2]])
+def test_a_server_starts_with_few_descriptors_and_without_standard_streams(
+    spawn: Spawn, tmp_path: Path, kernel: str, closed: list[int]
+) -> None:
+    """What is opened for the child then has the numbers that its standard streams shall have."""
+    code = f"""
+        import os, resource, sys
+        from pidproof import Server
+        server = Server("k", ["sleep", "1000"], grace=2.0)
+        server.ensure()
+        server.stop()
+        os.closerange(3, 64)
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, ({12 - len(closed)}, hard))
+        for fd in {closed}:
+            os.close(fd)
+        said = []
+        try:
+            pid = server.ensure().pid
+            folder = f"/proc/{{pid}}/fd/"
+            said += [f"{{fd}} {{os.readlink(folder + fd)}}" for fd in sorted(os.listdir(folder))]
+            server.stop()
+        except Exception as error:
+            said.append(repr(error))
+        with open(sys.argv[1], "w") as file:
+            file.write("\\n".join(said))
+    """
+    answer = tmp_path / "answer"
+    state = str(tmp_path / "state")
+    child = spawn(python(code, str(answer)), env={**os.environ, "PIDPROOF_STATE_DIR": state})
+    assert child.wait(DEADLINE) == 0
+    said = [line.split(" ") for line in answer.read_text().splitlines()]
+    assert [fd for fd, *_ in said] == ["0", "1", "2"], said
+    assert said[0][1] == "/dev/null"
+    assert said[1][1] == said[2][1]
+    assert said[1][1].endswith("/server.log")
 
 
 def test_no_descriptors_no_child(spawn: Spawn, kernel: str) -> None:

@@ -36,6 +36,7 @@ from helpers import (
 )
 from pid_reuse import born, bystander, end, next_tick, start_of_tick
 from pidproof import _native
+from pidproof._pp import lib
 from pidproof.errors import IdentityUnknown, InvalidArgument, InvalidToken, ProcessGone
 from pidproof.process.identity import Liveness, ProcessIdentity, identify
 
@@ -382,6 +383,24 @@ def test_with_nothing_to_compare_it_is_unknown(kernel: str) -> None:
     assert "neither a unique id nor a start time" in bare.explain()[1]
 
 
+@pytest.mark.parametrize("features", ["pidfs", "pidfd"])
+def test_one_tick_apart_is_unknown_where_clocks_are_not_exact_to_that(
+    without: Callable[[str], None], features: str
+) -> None:
+    without(features)
+    me = with_fields(identify(os.getpid()), unique_id=0)
+    _native._host_struct().features |= lib.PP_CLOCK_INEXACT
+    assert me.liveness() is Liveness.ALIVE
+    for difference in (-1, 1):
+        liveness, reason = with_fields(me, start_time=me.start_time + difference).explain()
+        assert liveness is Liveness.UNKNOWN
+        assert "one clock tick apart" in reason
+        assert "nothing" not in reason
+    for difference in (-2, 2):
+        other = with_fields(me, start_time=me.start_time + difference)
+        assert other.explain() == (Liveness.GONE, "another process has its pid by now")
+
+
 def test_liveness_from_many_threads_at_once(spawn: Spawn, kernel: str) -> None:
     children = [identify(spawn.sleeper().pid) for _ in range(2)]
     gone = with_fields(children[0], boot_id=BOOT)
@@ -671,6 +690,8 @@ def test_token_is_the_form_that_is_documented() -> None:
         TOKEN.replace(BOOT, BOOT + "0"),
         TOKEN.replace(BOOT, BOOT.replace("-", "0")),
         TOKEN.replace(BOOT, BOOT.replace("f", "g")),
+        TOKEN.replace(BOOT, BOOT.upper()),
+        TOKEN.replace(BOOT, BOOT.replace("f", "F")),
         TOKEN.replace(":7", ":"),
         TOKEN.replace(":7", ":7.0"),
         "42:",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import NEEDS_ROOT, NOBODY, wait_until
+from helpers import NEEDS_ROOT, NOBODY, python, run, wait_until
 from pidproof import Http, IdentityUnknown, PortInUse, Server, Tcp, identify
 from pidproof.server import listener
 from servers import PYTHON, QUICK, free_port, kill, stranger
@@ -180,6 +181,34 @@ def test_whose_port_cannot_be_told_is_unknown(
     with pytest.raises(IdentityUnknown, match=r"whose port .* cannot be told"):
         small.server().ensure()
     assert state.servers() == [running.pid]
+
+
+def test_out_of_descriptors_a_strangers_port_is_unknown_and_not_ours() -> None:
+    """Nobody could be looked into, which is not the same as a holder that hides."""
+    code = """
+        import os, resource, sys
+        from pidproof import identify
+        from pidproof.server import listener
+
+        port, me = int(sys.argv[1]), identify(os.getpid())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+        held = []
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError:
+            pass
+        for _ in range(4):
+            proof = listener.prove(port, me, "0" * 32)
+            print(proof.found, proof.detail)
+            os.close(held.pop())
+    """
+    with stranger() as (port, pid):
+        said = run(python(code, str(port))).splitlines()
+    few = f"unknown whose port {port} is cannot be told: "
+    assert [line.startswith(few) for line in said] == [True, True, False, False]
+    assert all(os.strerror(errno.EMFILE) in line for line in said[:2])
+    assert all(f"stranger port {port} belongs to process {pid} (" in line for line in said[2:])
 
 
 @NEEDS_ROOT

@@ -5,52 +5,19 @@
  * has not exited.  While it has not, its pid cannot have been given to another. */
 #include "pp.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
+#include "pidfd_linux.h"
 #include "procfs_linux.h"
 #include "util.h"
-
-#ifndef SYS_pidfd_send_signal
-#define SYS_pidfd_send_signal 424
-#endif
-#ifndef SYS_pidfd_open
-#define SYS_pidfd_open 434
-#endif
-#define EXEC_TIME 500000000LL          /* how long the second half of an exec may take */
-#define SIGNAL_PROCESS_GROUP (1U << 2) /* PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9 */
-
-static int
-pidfd_open_(int32_t pid)
-{
-    return nerrno((int) syscall(SYS_pidfd_open, pid, 0));
-}
 
 /* Is this the answer of a kernel or a filter that has no pidfds, rather than about the pid? */
 static int
 pidfd_is_missing(int r)
 {
     return r == -ENOSYS || r == -EPERM || r == -EACCES;
-}
-
-/* 1: exited (a zombie, or reaped); 0: not; -errno. */
-static int
-pidfd_has_exited(int fd)
-{
-    struct pollfd item = {.fd = fd, .events = POLLIN};
-    int r;
-
-    do
-        r = nerrno(poll(&item, 1, 0));
-    while (r == -EINTR);
-    if (r < 0)
-        return r;
-    return r > 0;
 }
 
 /* The start time as it is outside any time namespace. */
@@ -78,7 +45,7 @@ compare_start(const struct pp_host *host, const struct pp_identity *identity, ui
     if (distance == 0)
         return answer(PP_ALIVE, PP_SAME_PROCESS, ret_reason);
     if (distance == 1 && (host->features & PP_CLOCK_INEXACT))
-        return answer(PP_UNKNOWN, PP_NOTHING_TO_COMPARE, ret_reason);
+        return answer(PP_UNKNOWN, PP_TOO_CLOSE, ret_reason);
     return answer(PP_GONE, PP_OTHER_PROCESS, ret_reason);
 }
 
@@ -174,7 +141,7 @@ pp_process_open(const struct pp_host *host, const struct pp_identity *identity,
     if (!(host->features & PP_HAS_PIDFD))
         return compare_by_number(host, identity, ret_reason);
 
-    fd = pidfd_open_(identity->pid);
+    fd = pidfd_of(identity->pid);
     if (fd == -ESRCH)
         return answer(PP_GONE, PP_NO_SUCH_PID, ret_reason);
     if (fd == -EINVAL || fd == -ENOENT) /* a thread has the number by now */
@@ -214,7 +181,7 @@ pp_process_poll(const struct pp_host *host, const struct pp_identity *identity, 
     return answer(PP_ALIVE, PP_SAME_PROCESS, ret_reason);
 }
 
-/* What /proc has to say about the process; *ret_state is 0 where it was not asked. */
+/* Fill in what /proc has to say about the process: owner and start time. */
 static int
 identify_from_proc(const struct pp_host *host, int32_t pid, struct pp_identity *identity,
                    struct procfs_stat *ret_stat)
@@ -271,7 +238,7 @@ pp_process_identify(const struct pp_host *host, int32_t pid, struct pp_identity 
         return -EINVAL;
     memcpy(identity.boot_id, host->boot_id, PP_BOOT_ID_SIZE);
     if (host->features & PP_HAS_PIDFD) {
-        fd = pidfd_open_(pid);
+        fd = pidfd_of(pid);
         if (fd == -EINVAL || fd == -ENOENT)
             return -EINVAL;
         if (fd < 0 && !pidfd_is_missing(fd))
@@ -308,140 +275,5 @@ pp_process_identify(const struct pp_host *host, int32_t pid, struct pp_identity 
     if (r == -ESRCH)
         return -EACCES; /* alive and not shown: hidepid */
     *ret_identity = identity;
-    return 0;
-}
-
-static int
-signal_group(const struct pp_identity *identity, int fd, int signal_number)
-{
-    int r;
-
-    if (fd >= 0) {
-        r = nerrno((int) syscall(SYS_pidfd_send_signal, fd, signal_number, NULL,
-                                 SIGNAL_PROCESS_GROUP));
-        if (r != -EINVAL)
-            return r;
-        /* Before 6.9.  While the leader is not reaped, or a member lives, its number is taken. */
-        r = nerrno((int) syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0));
-        if (r < 0)
-            return r;
-    }
-    return nerrno(kill(-identity->pid, signal_number));
-}
-
-int
-pp_process_signal(const struct pp_host *host, const struct pp_identity *identity, int32_t fd,
-                  int32_t signal_number, int scope)
-{
-    int32_t reason;
-    int r;
-
-    if (identity->pid <= 1)
-        return -EPERM;
-    if (fd < 0) {
-        switch (pp_process_compare(host, identity, &reason)) {
-        case PP_ALIVE:
-            break;
-        case PP_GONE:
-            return -ESRCH;
-        default:
-            return -EPERM;
-        }
-    }
-    if (scope == PP_SCOPE_GROUP)
-        return signal_group(identity, fd, signal_number);
-    if (fd < 0)
-        return nerrno(kill(identity->pid, signal_number));
-    /* To a zombie the kernel would report success. */
-    r = pidfd_has_exited(fd);
-    if (r)
-        return r < 0 ? r : -ESRCH;
-    return nerrno((int) syscall(SYS_pidfd_send_signal, fd, signal_number, NULL, 0));
-}
-
-/* Is this a program, rather than a kernel thread?  -ESRCH: nothing is shown under the pid. */
-static int
-has_program(int32_t pid)
-{
-    char path[40], byte;
-
-    (void) snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-    if (readlink(path, &byte, 1) >= 0 || errno != ENOENT)
-        return 1;
-    (void) snprintf(path, sizeof(path), "/proc/%d", pid);
-    return access(path, F_OK) < 0 ? -ESRCH : 0;
-}
-
-static int
-read_exe(int32_t pid, char *buffer, size_t size, size_t *ret_size)
-{
-    char path[40];
-    ssize_t length;
-
-    (void) snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-    length = readlink(path, buffer, size);
-    if (length < 0 && errno == ENOENT)
-        return has_program(pid) < 0 ? -ESRCH : -ENOENT;
-    if (length < 0)
-        return -errno;
-    if ((size_t) length == size)
-        return -ENOBUFS;
-    *ret_size = (size_t) length;
-    return 0;
-}
-
-static int
-read_text(int32_t pid, int what, char *buffer, size_t size, size_t *ret_size)
-{
-    static const char *const names[] = {"cmdline", "environ"};
-    char path[40];
-
-    if (what == PP_TEXT_EXE)
-        return read_exe(pid, buffer, size, ret_size);
-    if (what != PP_TEXT_ARGV && what != PP_TEXT_ENVIRON)
-        return -EINVAL;
-    (void) snprintf(path, sizeof(path), "/proc/%d/%s", pid, names[what]);
-    for (int64_t deadline = clock_after(EXEC_TIME);;) {
-        struct timespec nap = as_timespec(200000);
-        int r = procfs_read(path, buffer, size, ret_size);
-
-        if (r < 0)
-            return r == -ENOENT ? -ESRCH : r;
-        /* In the middle of an exec both are empty for a moment, after the descriptors marked
-         * close-on-exec were closed, which is how others learn that the exec succeeded. */
-        if (*ret_size || what != PP_TEXT_ARGV || has_program(pid) <= 0 ||
-            clock_now() >= deadline)
-            return 0;
-        (void) nanosleep(&nap, NULL);
-    }
-}
-
-int
-pp_process_read(const struct pp_host *host, const struct pp_identity *identity, int what,
-                char *buffer, size_t size, size_t *ret_size)
-{
-    CLEANUP_CLOSE int fd = -EBADF;
-    int32_t reason;
-    size_t length = 0;
-    int r, read_result;
-
-    r = pp_process_open(host, identity, &fd, &reason);
-    if (r == PP_GONE)
-        return -ESRCH;
-    if (r == PP_UNKNOWN)
-        return reason < 0 ? reason : -EXDEV;
-    if (!(host->features & PP_HAS_PROC))
-        return -EXDEV;
-    read_result = read_text(identity->pid, what, buffer, size, &length);
-    r = pp_process_poll(host, identity, fd, &reason);
-    if (r == PP_GONE)
-        return -ESRCH;
-    if (r == PP_UNKNOWN)
-        return reason < 0 ? reason : -EXDEV;
-    if (read_result == -ESRCH)
-        return -EACCES; /* alive and not shown: hidepid */
-    if (read_result < 0)
-        return read_result;
-    *ret_size = length;
     return 0;
 }

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ * The guard: an flock on the key's own directory, for the microseconds of a check-and-act. */
+#include "pp.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+
+#include "util.h"
+
+int
+pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard)
+{
+    /* A descriptor of its own for each section: flock then excludes threads as well. */
+    CLEANUP_CLOSE int fd =
+        nerrno(openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    int64_t deadline = clock_after(timeout), pause = 20000;
+
+    if (fd < 0)
+        return fd;
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        struct timespec nap;
+        unsigned jitter = 0;
+
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            return -errno;
+        if (clock_now() >= deadline)
+            return -ETIMEDOUT;
+        (void) getrandom(&jitter, sizeof(jitter), GRND_NONBLOCK);
+        nap = as_timespec(pause / 2 + (int64_t) (jitter % (unsigned) pause));
+        if (nanosleep(&nap, NULL) < 0)
+            return -errno;
+        if (pause < 2000000)
+            pause *= 2;
+    }
+    guard->fd = take_fd(&fd);
+    return 0;
+}
+
+void
+pp_guard_leave(struct pp_guard *guard)
+{
+    if (guard->fd < 0)
+        return;
+    /* Unlock before close: a fork may hold a copy of the descriptor. */
+    (void) flock(guard->fd, LOCK_UN);
+    close_fd(&guard->fd);
+}
+
+void
+pp_guard_forget(struct pp_guard *guard)
+{
+    close_fd(&guard->fd);
+}
