@@ -45,5 +45,5 @@ ffibuilder.set_source(
     include_dirs=["csrc"],
     depends=[f"csrc/{path.name}" for path in sorted(HERE.glob("*.h"))],
     extra_compile_args=["-std=gnu11", "-fvisibility=hidden"],
-    libraries=["pthread"],
+    libraries=["pthread", "dl"],
 )

@@ -10,7 +10,7 @@
 #include "procfs_linux.h"
 #include "util.h"
 
-#define SOCKETS 16 /* of one port: one for each family, more only with SO_REUSEPORT */
+#define SOCKETS 256 /* of one port: one for each family, more only with SO_REUSEPORT */
 
 struct sockets {
     uint64_t inodes[SOCKETS];
@@ -70,6 +70,18 @@ collect(const char *path, int32_t port, struct sockets *sockets)
         sockets->inodes[sockets->count++] = inode;
     }
     return ferror(file) ? -errno : 0;
+}
+
+/* Beside a socket of IPv4, one of IPv6 takes no connection to 127.0.0.1: both can be bound only
+ * with IPV6_V6ONLY, and with SO_REUSEPORT the kernel prefers the former. */
+static int
+collect_all(int32_t port, struct sockets *sockets)
+{
+    int r = collect("/proc/self/net/tcp", port, sockets);
+
+    if (r == 0 && !sockets->count)
+        r = collect("/proc/self/net/tcp6", port, sockets);
+    return r;
 }
 
 /* The inode that /proc/<pid>/fd/<name> is a socket of, or 0. */
@@ -135,11 +147,7 @@ pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
 
     if (!(host->features & PP_HAS_PROC))
         return -EXDEV;
-    /* Beside a socket of IPv4, one of IPv6 takes no connection to 127.0.0.1: both can be bound only
-     * with IPV6_V6ONLY, and with SO_REUSEPORT the kernel prefers the former. */
-    r = collect("/proc/self/net/tcp", port, &sockets);
-    if (r == 0 && !sockets.count)
-        r = collect("/proc/self/net/tcp6", port, &sockets);
+    r = collect_all(port, &sockets);
     if (r < 0)
         return r;
     if (!sockets.count)
@@ -182,12 +190,21 @@ pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
 }
 
 int
-pp_listener_check(const struct pp_host *host, int32_t pid, int32_t fd, uint64_t inode)
+pp_listener_check(const struct pp_host *host, int32_t port, int32_t pid, int32_t fd,
+                  uint64_t inode)
 {
+    struct sockets sockets = {0};
     char name[16];
+    int r;
 
-    if (!(host->features & PP_HAS_PROC) || pid <= 0 || fd < 0)
+    if (!(host->features & PP_HAS_PROC) || pid <= 0 || fd < 0 || !inode)
         return 0;
     (void) snprintf(name, sizeof(name), "%d", fd);
-    return inode && socket_inode(pid, name) == inode;
+    if (socket_inode(pid, name) != inode)
+        return 0;
+    /* It may have been shut down and kept, and its port be another's by now. */
+    r = collect_all(port, &sockets);
+    if (r < 0)
+        return r;
+    return sockets.count == 1 && sockets.inodes[0] == inode;
 }

@@ -7,6 +7,7 @@
  * on a descriptor that it can put into any event loop. */
 #include "pp.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -81,6 +82,22 @@ wait_in_line(void *argument)
     return NULL;
 }
 
+/* glibc loads a library at the first cancellation, and aborts the whole process if it cannot: for
+ * want of a descriptor then, or of the library.  So it is loaded while that is still an error. */
+static int
+prepare_to_cancel(void)
+{
+#ifdef __GLIBC__
+    void *library = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_NOLOAD);
+
+    if (library)
+        (void) dlclose(library); /* it stays: this was only to see that it is there */
+    else if (!dlopen("libgcc_s.so.1", RTLD_NOW))
+        return -ELIBACC;
+#endif
+    return 0;
+}
+
 static int
 start_thread(struct pp_waiter *waiter)
 {
@@ -115,6 +132,9 @@ pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter)
 
     if (waiter->running)
         return -EBUSY;
+    r = prepare_to_cancel();
+    if (r < 0)
+        return r;
     waiter->directory_fd = directory_fd;
     if (waiter->turn_fd < 0) {
         r = open_own(directory_fd, TURN_NAME, O_CREAT);

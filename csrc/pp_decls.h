@@ -173,8 +173,11 @@ struct pp_listener {
 int pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
                      struct pp_listener *ret_listener);
 
-/* Does the process still hold that socket under that number?  1 or 0. */
-int pp_listener_check(const struct pp_host *host, int32_t pid, int32_t fd, uint64_t inode);
+/* Does that socket, and no other, still listen on the port, and does the process still hold it
+ * under that number?  1 or 0.
+ *   -ENOBUFS, -EACCES, -EIO, -EMFILE, -ENFILE, -ENOMEM  as pp_listener_find */
+int pp_listener_check(const struct pp_host *host, int32_t port, int32_t pid, int32_t fd,
+                      uint64_t inode);
 
 /* The identity as one line without newline: pidproof:1:<pid>:<start>:<boot>:<pidns>:<unique>.
  *   -ENOBUFS  size is below PP_TOKEN_SIZE */
@@ -287,6 +290,7 @@ struct pp_waiter {
 /* Begin to wait; *waiter is zeroed with all descriptors -1 before its first use.
  *   -EBUSY   it runs already
  *   -EAGAIN  no thread to be had
+ *   -ELIBACC libgcc_s, which ending the wait takes, cannot be loaded
  *   -ENOENT  the directory was removed
  *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in the place of the queue
  *   -EBADF, -ENOTDIR, -ENODEV, -EROFS, -ENOSPC, -EDQUOT, -EIO, -EMFILE, -ENFILE, -ENOMEM */

@@ -299,9 +299,10 @@ def find_listener(port: int, session_id: int) -> tuple[bool, int, int, int, int]
     return result == 1, found.pid, found.fd, found.uid, found.inode
 
 
-def check_listener(pid: int, fd: int, inode: int) -> bool:
-    """Say whether the process holds that socket under that number."""
-    return bool(lib.pp_listener_check(_host_struct(), pid, fd, inode))
+def check_listener(port: int, pid: int, fd: int, inode: int) -> bool:
+    """Say whether that socket alone listens on the port, and the process holds it there."""
+    result = lib.pp_listener_check(_host_struct(), port, pid, fd, inode)
+    return bool(_check(result, f"listener of port {port}"))
 
 
 # ------------------------------------------------------------------------------------------ lock

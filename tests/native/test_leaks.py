@@ -150,7 +150,7 @@ def test_listeners_are_found_without_leak() -> None:
 
         def act() -> None:
             lib.pp_listener_find(host, port, os.getsid(0), found)
-            lib.pp_listener_check(host, os.getpid(), server.fileno(), inode)
+            lib.pp_listener_check(host, port, os.getpid(), server.fileno(), inode)
 
         repeat(act, FEW)
 

@@ -36,19 +36,36 @@ def test_a_socket_of_the_server_is_its_own(state: State, small: Small, host: str
     assert proof.found == "ours"
     assert proof.listener is not None
     assert proof.listener["pid"] == running.pid
-    assert listener.is_proven(proof.listener)
+    assert listener.is_proven(proof.listener, running.port)
     assert state.record("web")["listener"] == proof.listener
 
 
 def test_a_proof_ends_with_the_socket(state: State, small: Small) -> None:
     running = small.server().ensure()
+    port = running.port
+    assert port is not None
     proven = state.record("web")["listener"]
-    assert not listener.is_proven({**proven, "inode": proven["inode"] + 1})
-    assert not listener.is_proven({**proven, "fd": 0})
-    assert not listener.is_proven({**proven, "pid": os.getpid()})
-    assert not listener.is_proven(None)
+    assert not listener.is_proven({**proven, "inode": proven["inode"] + 1}, port)
+    assert not listener.is_proven({**proven, "fd": 0}, port)
+    assert not listener.is_proven({**proven, "pid": os.getpid()}, port)
+    assert not listener.is_proven(None, port)
     kill(running.pid)
-    assert not listener.is_proven(proven)
+    assert not listener.is_proven(proven, port)
+
+
+def test_a_socket_that_was_shut_down_and_kept_proves_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        proven = {
+            "pid": os.getpid(),
+            "fd": server.fileno(),
+            "inode": os.fstat(server.fileno()).st_ino,
+        }
+        assert listener.is_proven(proven, port)
+        server.shutdown(socket.SHUT_RDWR)
+        assert not listener.is_proven(proven, port)
+        with socket.create_server(("127.0.0.1", port)):
+            assert not listener.is_proven(proven, port)
 
 
 CHILD_LISTENS = """

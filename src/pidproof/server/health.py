@@ -80,7 +80,7 @@ def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout:
         port = record.port
         if port is None:
             return _checkup(Health.UNKNOWN, f"a {probe.kind} probe needs a port, and none is known")
-        if not listener.is_proven(proven):
+        if not listener.is_proven(proven, port):
             proof = listener.prove(port, identity, record.nonce)
             if proof.found != "ours":
                 health = Health.UNKNOWN if proof.found == "unknown" else Health.FAILED

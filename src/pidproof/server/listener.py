@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["Proof", "describe", "holder", "is_of", "is_proven", "owner_of", "prove"]
 
 
-def is_proven(listener: dict[str, Any] | None) -> bool:
-    """Say whether the socket that was proven to be the server's once still is: one readlink."""
+def is_proven(listener: dict[str, Any] | None, port: int) -> bool:
+    """Say whether the socket that was proven to be the server's once still has the port, alone."""
     if not listener:
         return False
-    return _native.check_listener(listener["pid"], listener["fd"], listener["inode"])
+    try:
+        return _native.check_listener(port, listener["pid"], listener["fd"], listener["inode"])
+    except OSError:
+        return False  # not to be told: it is proven anew, and that says why it cannot be
 
 
 def holder(listener: dict[str, Any] | None, port: int | None, session: int) -> int:
