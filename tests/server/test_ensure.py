@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from command import PIDPROOF
 from helpers import in_threads, python, read_line, wait_until
 from pid_reuse import born, end
 from pidproof import (
@@ -32,8 +35,6 @@ from servers import QUICK, SLEEPER, is_alive, is_stopped, kill, meanwhile, sleep
 
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from helpers import Spawn
     from servers import Small, State
 
@@ -94,6 +95,23 @@ def test_what_a_killed_server_left_in_its_session_is_ended_before_the_next_one(
     server.ensure()
     assert not is_alive(child)
     assert "cleared" in state.history("web")
+
+
+def test_what_a_killed_server_left_can_start_the_next_one(state: State, tmp_path: Path) -> None:
+    """It belongs to the session that is to be cleared, and does not clear itself away."""
+    again = f"{shlex.join(PIDPROOF)} ensure sleeper -- sleep 1000 2>words; echo $? >new"
+    orphan = f"(until [ -e go ]; do sleep 0.01; done; {again}; mv new status) &"
+    script = f"( {orphan} ); exec sleep 1000"
+    first = Server("sleeper", ["sh", "-c", script], cwd=tmp_path, **QUICK).ensure()
+    wait_until(lambda: f"{first.pid} (sleep)" in Path(f"/proc/{first.pid}/stat").read_text())
+    kill(first.pid)
+    (tmp_path / "go").touch()
+    wait_until((tmp_path / "status").exists)
+    assert ((tmp_path / "words").read_text(), (tmp_path / "status").read_text()) == ("", "0\n")
+    wait_until(lambda: len(state.running()) == 1)  # the orphan itself ends a little later
+    (pid,) = state.servers()
+    assert pid != first.pid
+    assert sleeper().ensure().pid == pid
 
 
 def test_a_server_that_answers_wrongly_three_times_is_replaced(state: State, small: Small) -> None:
@@ -177,7 +195,7 @@ def test_a_caller_without_patience_leaves_a_slow_server_alone(state: State, smal
     first = small.server().ensure()
     small.answers("slow")
     with pytest.raises(WaitTimeout, match=r"not settled in the 0\.5 s .* left alone") as caught:
-        small.server(timeout=0.5).ensure()
+        small.server(timeout=0.5, probe_timeout=20.0).ensure()
     assert caught.value.__dict__["pid"] == first.pid
     assert state.record("web")["state"] == "running"
     patient = small.server(probe_timeout=5.0).ensure()
