@@ -468,8 +468,8 @@ def test_a_server_starts_with_few_descriptors_and_without_standard_streams(
 ) -> None:
     """What is opened for the child then has the numbers that its standard streams shall have."""
     code = f"""
-        import os, resource, sys
-        from pidproof import Server
+        import os, resource, sys, time
+        from pidproof import Server, _native
         server = Server("k", ["sleep", "1000"], grace=2.0)
         server.ensure()
         server.stop()
@@ -482,6 +482,9 @@ def test_a_server_starts_with_few_descriptors_and_without_standard_streams(
         try:
             pid = server.ensure().pid
             folder = f"/proc/{{pid}}/fd/"
+            end = time.monotonic() + 10
+            while _native.status(pid)[0] != "S" and time.monotonic() < end:
+                time.sleep(0.001)  # before it sleeps, its loader has libraries open
             said += [f"{{fd}} {{os.readlink(folder + fd)}}" for fd in sorted(os.listdir(folder))]
             server.stop()
         except Exception as error:
