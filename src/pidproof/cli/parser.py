@@ -116,6 +116,7 @@ def _server(parser: argparse.ArgumentParser) -> None:
     """The options that describe a server."""
     _key(parser)
     parser.set_defaults(takes_command=True)
+    parser.usage = f"{parser.prog} KEY [option ...] -- COMMAND [ARGUMENT ...]"
     probes = parser.add_argument_group("ready when (none: once the command runs)")
     probe = probes.add_mutually_exclusive_group()
     probe.add_argument("--http", metavar="PATH", help="GET of this path answers 200 to 399")

@@ -275,7 +275,9 @@ class _Attempt:
             grace = min(job.spec.grace, REJECT_GRACE)
             end_server(job.lock, job.directory, record, grace=grace)
         status = self._child.reap(REAP_TIMEOUT)
-        reason = f"{type(error).__name__}: {error}"[:500]
+        reason = "its launcher was interrupted"
+        if isinstance(error, Exception):
+            reason = f"{type(error).__name__}: {error}"[:500]
         failed = record.with_(state=FAILED, identity=None, exit_status=status, reason=reason)
         with job.lock.fenced():
             if record.is_same_start(records.read(job.directory, record.key)):
