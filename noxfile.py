@@ -162,7 +162,9 @@ def run_sanitized(session: nox.Session, report: Path) -> None:
         "PYTHONMALLOC": "malloc",
     }
     try:
-        session.run("pytest", "-m", QUICK, "-o", "timeout=180", *session.posargs, env=env)
+        # Those of whole systems run little of our C, and other people's programs under its weight.
+        without = "--ignore=tests/system"
+        session.run("pytest", "-m", QUICK, "-o", "timeout=180", without, *session.posargs, env=env)
     finally:
         reports = sorted(report.parent.glob(f"{report.name}.*"))
         for path in reports:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 # No files of its own in the tree, and no failure because a machine is slow.
 settings.register_profile("pidproof", database=None, deadline=None)
 settings.load_profile("pidproof")
+
+
+def pytest_configure() -> None:
+    """Take signals as a program at a terminal does: a background job is started with some ignored,
+    and would hand that on to all that the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

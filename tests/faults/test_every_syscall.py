@@ -25,9 +25,9 @@ pytestmark = [
 ]
 HERE = pathlib.Path(__file__).parent
 # How many calls apart the strikes are, where PIDPROOF_STRIKE_STEP (1: all of them) does not say.
-KILL_STEPS = {"cold": 1, "warm": 1, "dead": 5, "replace": 5, "stop": 5, "sweep": 41}
+KILL_STEPS = {"cold": 2, "warm": 2, "dead": 9, "replace": 9, "stop": 9, "sweep": 61}
 OPERATIONS = list(KILL_STEPS)
-FAIL_STEP = 67
+FAIL_STEP = 131
 ERRORS = ["EIO", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EAGAIN"]
 
 
@@ -60,7 +60,7 @@ def test_a_launcher_killed_at_any_system_call_leaves_at_most_one_server_and_its_
 ) -> None:
     step = int(os.environ.get("PIDPROOF_STRIKE_STEP", KILL_STEPS[operation]))
     result = strike(operation, "kill", binary, 1, step)
-    assert result["points"] > 20
+    assert result["points"] > 10
     assert result["violations"] == []
 
 

@@ -1030,7 +1030,7 @@ FARM = """
 
 
 @pytest.mark.parametrize(
-    "seconds", [1.5, pytest.param(30.0, marks=[pytest.mark.slow, pytest.mark.timeout(120)])]
+    "seconds", [1.5, pytest.param(10.0, marks=[pytest.mark.slow, pytest.mark.timeout(120)])]
 )
 def test_never_two_inside_while_holders_and_waiters_are_killed(
     spawn: Spawn, tmp_path: Path, seconds: float, kernel: str
