@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pidproof import Refused, VersionMismatch
-from pidproof.server.ensure import _numbers
+from pidproof.server.version import _numbers
 from servers import is_alive, sleeper
 
 

@@ -16,7 +16,6 @@ from pidproof.errors import (
     ProcessGone,
     RecordError,
     Refused,
-    VersionMismatch,
     WaitTimeout,
     typed,
 )
@@ -29,6 +28,7 @@ from pidproof.server.paths import KeyDirectory
 from pidproof.server.record import ENDING, RUNNING, STARTING, BrokenRecord
 from pidproof.server.results import Running
 from pidproof.server.spawn import reap_finished
+from pidproof.server.version import mismatch_of
 
 
 TYPE_CHECKING = False
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from pidproof.server.spec import Spec
 
 __all__ = ["ensure", "lock_for", "read_record", "running"]
-
-# Two callers that want different versions may replace each other's server once in this time.
-REPLACE_AGAIN = 60.0
 
 
 @typed
@@ -122,7 +119,7 @@ def _read_quietly(directory: KeyDirectory, key: str) -> Record | None:
 def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
     if record.state != RUNNING or record.identity is None:
         return False
-    if record.identity.liveness() is not Liveness.ALIVE or _mismatch(record, spec) == "replace":
+    if record.identity.liveness() is not Liveness.ALIVE or mismatch_of(record, spec) == "replace":
         return False
     timeout = max(0.001, min(spec.probe_timeout, spec.timeout))
     return check_running(directory, record, spec.probe, timeout).is_ready
@@ -238,7 +235,7 @@ def _settle(
     from pidproof.server.terminate import end_server
 
     assert record.identity is not None
-    mismatch = _mismatch(record, job.spec)
+    mismatch = mismatch_of(record, job.spec)
     reason = f"version {record.version}, not {job.spec.version}"
     if record.state == ENDING:
         reason = "whoever was ending it died half way"
@@ -331,52 +328,3 @@ def _keep_if_healthy(
     if checkup.listener != record.get("listener"):
         record = publish(job, record, checkup)
     return (record, "reused"), ""
-
-
-# ---------------------------------------------------------------------------------------- versions
-
-
-def _numbers(version: str) -> tuple[int, ...] | None:
-    """Return a version of plain numbers as such, without trailing zeros; None for any other."""
-    parts = version.removeprefix("v").split(".")
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        return None
-    numbers = [int(part[:18]) for part in parts]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
-
-
-def _mismatch(record: Record, spec: Spec) -> Literal["fits", "reuse", "replace"]:
-    """Say what the recorded version means for this caller.
-
-    Raises:
-        VersionMismatch: the policy is error, or two callers replace each other's server.
-    """
-    if spec.version is None or record.version == spec.version or spec.on_mismatch == "reuse":
-        return "fits"
-    if spec.on_mismatch == "upgrade" and record.version is not None:
-        have, want = _numbers(record.version), _numbers(spec.version)
-        if have is not None and want is not None and have >= want:
-            return "reuse"  # never a downgrade
-    if spec.on_mismatch == "error":
-        raise VersionMismatch(
-            f"the server of {spec.key!r} has version {record.version}, not {spec.version}; "
-            "it was left alone",
-            remedy="use --on-mismatch replace, upgrade or reuse",
-            running=record.version,
-            wanted=spec.version,
-        )
-    replaced = record.get("replaced")
-    if isinstance(replaced, dict) and replaced.get("version") == spec.version:
-        age = time.monotonic() - float(replaced.get("at") or 0)
-        if 0 <= age < REPLACE_AGAIN:
-            raise VersionMismatch(
-                f"the server of {spec.key!r} was replaced from version {spec.version} to "
-                f"{record.version} {age:.0f} s ago; it was not replaced back: two callers want "
-                "different versions",
-                remedy="let both ask for one version, or use two keys, or --on-mismatch reuse",
-                running=record.version,
-                wanted=spec.version,
-            )
-    return "replace"
