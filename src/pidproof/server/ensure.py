@@ -63,7 +63,7 @@ def ensure(spec: Spec, say: Callable[[str], None]) -> Running:
             try:
                 if not lock.acquire(
                     timeout=max(0.0, deadline - time.monotonic()),
-                    satisfied=_comes_up(directory, spec.key, record),
+                    satisfied=_comes_up(directory, spec.key, record, say),
                 ):
                     continue  # a peer has started it meanwhile: look at that one
                 job = Job(lock=lock, directory=directory, spec=spec, deadline=deadline, say=say)
@@ -125,10 +125,13 @@ def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
     return check_running(directory, record, spec.probe, timeout).is_ready
 
 
-def _comes_up(directory: KeyDirectory, key: str, seen: Record | None) -> Callable[[], bool]:
+def _comes_up(
+    directory: KeyDirectory, key: str, seen: Record | None, say: Callable[[str], None]
+) -> Callable[[], bool]:
     """Return what asks: is there a running server now that we have not looked at yet?"""
 
     def has_come_up() -> bool:
+        say(f"waiting for {key}: another process is starting or ending it")
         now = _read_quietly(directory, key)
         if now is None or now.state != RUNNING or now.identity is None:
             return False
