@@ -448,7 +448,8 @@ def test_another_port_is_chosen_when_a_stranger_takes_the_first(state: State, sm
     with meanwhile(steal_twice):
         running = server.ensure()
     assert running.port == thief.ports[-1]
-    assert len(set(thief.ports)) == 3
+    # The third may be the second again: it is free once the thief has gone.
+    assert thief.ports[0] != thief.ports[1]
     assert state.servers() == [running.pid]
 
 

@@ -145,12 +145,16 @@ def _check_owner(info: os.stat_result, path: str) -> None:
 def _open_step(name: str, parent: int | None, path: str, *, create: bool) -> int:
     """Open one directory that only we can write; raises FileNotFoundError unless create."""
     try:
-        if create:
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
             try:
                 os.mkdir(name, 0o700, dir_fd=parent)
             except FileExistsError:
                 pass
-        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+            fd = os.open(name, _DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -209,13 +213,15 @@ class KeyDirectory:
     @classmethod
     def named(cls, name: str, *, create: bool = False) -> KeyDirectory | None:
         """Open a directory by its name; else as `open`."""
+        host = _host_name()
+        path = f"{state_root()}/{host}/{name}"
         try:
-            fd = open_directory(_host_name(), name, create=create)
+            fd = open_directory(host, name, create=create)
         except FileNotFoundError as error:
             if create:  # removed as fast as it was made, or on a filesystem where nothing can be
-                raise_state_error(error, f"{host_directory()}/{name}", "created")
+                raise_state_error(error, path, "created")
             return None
-        return cls(f"{host_directory()}/{name}", fd)
+        return cls(path, fd)
 
     def close(self) -> None:
         """Close it; may be called again."""
