@@ -103,8 +103,7 @@ def _check_pattern(record: Record, pattern: ArgvPattern | None) -> None:
     if not pattern.matches(record.identity.argv()):
         raise Refused(
             f"process {record.identity.pid} runs {record.identity.command_line()!r}, which the "
-            f"pattern of "
-            f"{record.key!r} does not match; it was not signalled",
+            f"pattern of {record.key!r} does not match; it was not signalled",
             remedy=f"if it is the server all the same: pidproof kill {record.identity}",
             pid=record.identity.pid,
         )
