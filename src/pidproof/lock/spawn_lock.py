@@ -341,7 +341,7 @@ class SpawnLock:
         who = holder.describe() if holder else "a process that its file does not tell"
         pid = holder.identity.pid if holder else None
         return LockTimeout(
-            f"the spawn lock was not to be had within {limit:g} s: it is held by {who}",
+            f"the spawn lock was not to be had within {round(limit, 2):g} s: it is held by {who}",
             remedy=f"wait longer (--timeout), or look at that process: ps -fp {pid}"
             if pid
             else "wait longer (--timeout)",
@@ -349,10 +349,12 @@ class SpawnLock:
         )
 
     def _guard_is_stuck(self, limit: float) -> LockTimeout:
+        from pidproof.lock.stuck import who_is_inside
+
+        who, remedy = who_is_inside(self._directory_fd)
         return LockTimeout(
-            f"the guard of the spawn lock was not to be had within {limit:g} s: "
-            "the process inside it is stopped",
-            remedy="find it with `lslocks` and continue or end it",
+            f"the guard of the spawn lock was not to be had within {round(limit, 2):g} s: {who}",
+            remedy=remedy,
             holder=None,
         )
 
