@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Strike a process at its N-th system call: kill it, stop it, or let that call fail.
+"""Strike a process at its N-th system call: kill it, suspend it, or let that call fail.
 
 x86-64 only.  Its threads and children are not traced: a forked server runs untouched.
 """
@@ -12,10 +12,14 @@ import signal
 from collections.abc import Callable
 
 
-TRACEME, CONT, KILL, GETREGS, SETREGS, SYSCALL, SETOPTIONS = 0, 7, 8, 12, 13, 24, 0x4200
+TRACEME, CONT, KILL, GETREGS, SETREGS, DETACH, SYSCALL = 0, 7, 8, 12, 13, 17, 24
+SETOPTIONS = 0x4200
 TRACESYSGOOD, EXITKILL = 1, 0x100000
 # Index into struct user_regs_struct of <sys/user.h>.
 RAX, ORIG_RAX = 10, 15
+ARGUMENTS = (14, 13, 12, 7, 9, 8)  # rdi, rsi, rdx, r10, r8, r9
+# close: the kernel has let go of the descriptor, whatever it answers.
+DONE_ALL_THE_SAME = {3}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -78,11 +82,17 @@ class Traced:
                 return False
         return True
 
+    def arguments(self) -> list[int]:
+        """Return the arguments of the call whose entry it stands at."""
+        registers = self._registers()
+        return [int(registers[index]) for index in ARGUMENTS]
+
     def fail_call(self, error: int) -> None:
         """At the entry of a call: let it do nothing and return -error."""
         registers = self._registers()
-        registers[ORIG_RAX] = 2**64 - 1
-        _ptrace(SETREGS, self.pid, ctypes.byref(registers))
+        if registers[ORIG_RAX] not in DONE_ALL_THE_SAME:
+            registers[ORIG_RAX] = 2**64 - 1
+            _ptrace(SETREGS, self.pid, ctypes.byref(registers))
         if self._next_stop():
             registers = self._registers()
             registers[RAX] = 2**64 - error
@@ -91,13 +101,36 @@ class Traced:
     def kill(self) -> None:
         """SIGKILL, before the call that it stands at is executed."""
         os.kill(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
-        self.status = os.waitstatus_to_exitcode(status)
+        self.collect()
+
+    def suspend(self) -> bool:
+        """SIGSTOP right after the call that it stands at; False if it has ended by that call.
+
+        From then on it is stopped as by anybody, and traced no more.
+        """
+        os.kill(self.pid, signal.SIGSTOP)
+        _ptrace(DETACH, self.pid, 0)
+        _, status = os.waitpid(self.pid, os.WUNTRACED)
+        if not os.WIFSTOPPED(status):
+            self.status = os.waitstatus_to_exitcode(status)
+        return self.status is None
+
+    def resume(self) -> None:
+        """SIGCONT to a suspended one."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def finish(self) -> int:
-        """Let it run to its end; returns its exit status."""
+        """Let it run to its end under trace; returns its exit status."""
         while self.status is None:
             _ptrace(CONT, self.pid, 0)
+            _, status = os.waitpid(self.pid, 0)
+            if not os.WIFSTOPPED(status):
+                self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def collect(self) -> int:
+        """Wait for the end of one that is killed, or is traced no more."""
+        while self.status is None:
             _, status = os.waitpid(self.pid, 0)
             if not os.WIFSTOPPED(status):
                 self.status = os.waitstatus_to_exitcode(status)
