@@ -25,8 +25,8 @@ pytestmark = [
         reason="reads the registers of x86-64 through ptrace, and compiles its server",
     ),
 ]
-# Below it there are no processes but our own, so that a scan is short, and the same each time.
-ALONE = ["unshare", "-p", "-f", "--mount-proc", "--kill-child"]
+# Below it there are no processes and sockets but our own: a scan is short, and the same each time.
+ALONE = ["unshare", "-n", "-p", "-f", "--mount-proc", "--kill-child"]
 HERE = pathlib.Path(__file__).parent
 OPERATIONS = ["cold", "warm", "dead", "replace", "stop", "sweep"]
 LOCKED = [name for name in OPERATIONS if name != "warm"]
