@@ -292,8 +292,11 @@ def stranger(
     )
     import subprocess
 
+    # In a session of its own: it would be of ours where the tests themselves lead one.
     process = subprocess.Popen(
-        [*PYTHON, "-c", code, host, str(port), str(int(serving))], stdout=subprocess.PIPE
+        [*PYTHON, "-c", code, host, str(port), str(int(serving))],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         assert process.stdout is not None
