@@ -89,6 +89,14 @@ def native(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, beside peers and floors; -- --once, --write or --compare, and what pytest takes."""
+    install(session, "bench")
+    quick = ["--benchmark-disable"] if "--once" in session.posargs else []
+    session.run("pytest", "tests/benchmarks", *quick, *session.posargs)
+
+
+@nox.session
 def wheels(session: nox.Session) -> None:
     """Build the sdist and from it the wheel, audit both and try the wheel."""
     dist = Path(session.create_tmp()).resolve() / "dist"

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: MIT
+"""A crowd that wants one lock: who got it, how long after it was given up, at what cost.
+
+    python lock_crowd.py KIND DIRECTORY WAITERS HANDOVERS [die]
+
+The first holder is this process.  It forks the others, waits until they are asleep in the line,
+and gives the lock up; each holds it for a millisecond.  With `die` each ends by SIGKILL in place of
+a release.  With no hand-overs the lock is held for two seconds, and given to nobody.  Prints JSON.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import json
+import mmap
+import os
+import signal
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.account import processor_seconds
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Lock = tuple[Callable[[], object], Callable[[], object]]
+
+HOLD = 0.001
+IDLE = 2.0
+GIVE_UP = 40.0  # seconds after which a crowd is counted as it is
+SLOT = struct.Struct("qqq")  # acquired, given up (nanoseconds), by which waiter
+COUNT = struct.Struct("q")
+
+
+def make_lock(kind: str, directory: str) -> Lock:
+    """Return what acquires and what releases a lock of this kind."""
+    path = f"{directory}/{kind}"
+    match kind:
+        case "pidproof":
+            from pidproof import SpawnLock
+
+            lock: Any = SpawnLock(directory, timeout=600, hold=600)
+            return lock.acquire, lock.release
+        case "flock":
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return lambda: fcntl.flock(fd, fcntl.LOCK_EX), lambda: fcntl.flock(fd, fcntl.LOCK_UN)
+        case "filelock":
+            import filelock
+
+            lock = filelock.FileLock(path)
+            return lock.acquire, lock.release
+        case "soft":
+            import filelock
+
+            lock = filelock.SoftFileLock(path)
+            return lock.acquire, lock.release
+        case "portalocker":
+            import portalocker
+
+            lock = portalocker.Lock(path, timeout=600)
+            return lock.acquire, lock.release
+    raise SystemExit(f"no such lock: {kind}")
+
+
+class Slots:
+    """The hand-overs so far, in memory that all share.  Only the holder of the lock writes."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._memory = mmap.mmap(-1, COUNT.size + SLOT.size * (capacity + 1))
+
+    def __len__(self) -> int:
+        return int(COUNT.unpack_from(self._memory)[0])
+
+    def __getitem__(self, index: int) -> tuple[int, int, int]:
+        acquired, given_up, by = SLOT.unpack_from(self._memory, COUNT.size + SLOT.size * index)
+        return acquired, given_up, by
+
+    def hold(self, by: int, seconds: float) -> None:
+        """Hold the lock that was just acquired, and write down when it is given up, next."""
+        acquired, index = time.monotonic_ns(), len(self)
+        time.sleep(seconds)
+        COUNT.pack_into(self._memory, 0, index + 1)
+        at = COUNT.size + SLOT.size * index
+        SLOT.pack_into(self._memory, at, acquired, time.monotonic_ns(), by)
+
+
+def wait_in_line(me: int, lock: Lock, slots: Slots, done: int, *, die: bool) -> None:
+    """Take the lock, hold it, give it up, until there were enough hand-overs."""
+    acquire, release = lock
+    while True:
+        acquire()
+        if len(slots) > slots.capacity:
+            os.write(done, b"d")
+            signal.pause()  # ended from outside, with the lock
+        slots.hold(me, HOLD)
+        if die:
+            if len(slots) > slots.capacity:
+                os.write(done, b"d")
+            os.kill(os.getpid(), signal.SIGKILL)
+        release()
+
+
+def settle(pids: list[int]) -> None:
+    """Return once they no longer run, or after two seconds: some look for ever."""
+    before, end = -1.0, time.monotonic() + 2
+    while (now := processor_seconds(pids)) != before and time.monotonic() < end:
+        before = now
+        time.sleep(0.05)
+
+
+def main() -> None:
+    """Run one crowd."""
+    kind, directory, waiters, handovers, *how = sys.argv[1:]
+    die = how == ["die"]
+    slots = Slots(min(int(handovers), int(waiters)) if die else int(handovers))
+    acquire, release = make_lock(kind, directory)
+    acquire()
+    ready, door = os.pipe()
+    finished, done = os.pipe()
+    pids = []
+    for me in range(1, int(waiters) + 1):
+        pid = os.fork()
+        if pid == 0:
+            lock = make_lock(kind, directory)
+            os.write(door, b"r")
+            wait_in_line(me, lock, slots, done, die=die)
+        pids.append(pid)
+    # The end of the file cannot come while we hold the other end; a dead waiter hangs the caller's
+    # deadline, and that is an error there.
+    for _ in pids:
+        os.read(ready, 1)
+    settle(pids)
+
+    before = processor_seconds(pids)
+    if slots.capacity:
+        slots.hold(0, HOLD)
+        release()
+        import select
+
+        select.select([finished], [], [], GIVE_UP)
+    else:
+        time.sleep(IDLE)
+    after = processor_seconds(pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    held = [slots[index] for index in range(len(slots))]
+    served = {by for _, _, by in held}
+    late = [now[0] - then[1] for then, now in itertools.pairwise(held)]
+    print(
+        json.dumps(
+            {
+                "latencies": late,
+                "never": int(waiters) - len(served - {0}),
+                "processor": after - before,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
