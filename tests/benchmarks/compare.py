@@ -4,8 +4,8 @@
     python tests/benchmarks/compare.py [--tolerance 0.03] [--accept]
 
 Exit status 1 if one has grown by more than the tolerance.  Counts do not depend on how busy the
-machine is, but on its interpreter and its libraries: where those differ from the baseline's, only
-the ratios to what was counted beside are compared, with five times the tolerance.
+machine is, but on its interpreter, libraries and valgrind: where those differ from the baseline's,
+only the ratios to what was counted beside are compared, with five times the tolerance.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ def counts_of(last: Path) -> dict[str, Any]:
         if row["unit"] == UNIT:
             beside = {other["name"]: round(other["figure"]) for other in row["besides"]}
             found[row["measure"]] = {"count": round(row["figure"]), "beside": beside}
-    return {"python": data["about"]["python"], "counts": found}
+    about = data["about"]
+    return {"counter": f"{about['python']}; {about['valgrind']}", "counts": found}
 
 
 def changes(then: dict[str, Any], now: dict[str, Any], tolerance: float) -> list[tuple[str, bool]]:
     """Return a line for each count, and whether it is worse than it may be."""
-    same = then["python"] == now["python"]
+    same = then["counter"] == now["counter"]
     found = []
     for measure, old in then["counts"].items():
         new = now["counts"].get(measure)
@@ -62,7 +63,7 @@ def changes(then: dict[str, Any], now: dict[str, Any], tolerance: float) -> list
 
 def _line(measure: str, to: str, old: float, new: float, tolerance: float) -> tuple[str, bool]:
     change = new / old - 1
-    worse = change > tolerance
+    worse = new > old * (1 + tolerance)
     mark = "WORSE" if worse else "better" if change < -tolerance else "as before"
     return f"{measure}{to}: {old:,.6g} -> {new:,.6g} ({change:+.1%}) {mark}", worse
 
@@ -72,6 +73,9 @@ def compare(last: Path = LAST, tolerance: float = 0.03) -> bool:
     now = counts_of(last)
     if not now["counts"]:
         print("nothing was counted: skipped")
+        return False
+    if not BASELINE.exists():
+        print(f"there is no {BASELINE.name}: --accept makes one")
         return False
     found = changes(json.loads(BASELINE.read_bytes()), now, tolerance)
     for line, _ in found:

@@ -7,7 +7,6 @@ not come here (norecursedirs in pyproject.toml).
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BOARD] = boards.Board()
     if config.getoption("once") and config.getoption("write"):
         raise pytest.UsageError("--once takes no figures that could be written")
+    if config.getoption("write") and (config.option.keyword or len(config.args) != 1):
+        raise pytest.UsageError("--write takes all of them: part of a run is part of a page")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -181,10 +182,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if config.getoption("compare"):
         from benchmarks.compare import compare
 
-        with contextlib.suppress(FileNotFoundError):
-            if compare(RESULTS):
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if config.getoption("write"):
+        if compare(RESULTS):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if config.getoption("write") and not session.testsfailed:
         from benchmarks.plots import draw
         from benchmarks.report import write
 

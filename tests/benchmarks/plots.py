@@ -38,7 +38,7 @@ def draw(plots: Mapping[str, Any], directory: Path) -> None:
         with mpl.rc_context(SETTINGS):
             figure, axes = pyplot.subplots(layout="constrained")
             for label, points in plot["lines"].items():
-                x, y = zip(*points, strict=True)
+                x, y = zip(*sorted(points), strict=True)
                 axes.plot(x, y, label=label, marker="." if len(points) < 20 else None)
             axes.set(title=plot["title"], xlabel=plot["axes"][0], ylabel=plot["axes"][1])
             axes.set_xscale(plot["scales"][0])

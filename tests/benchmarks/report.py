@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -32,8 +33,16 @@ def about() -> dict[str, str]:
         "load before": f"{os.getloadavg()[2]:.1f} (average of 15 minutes)",
         "python": f"{platform.python_implementation()} {platform.python_version()}, "
         f"{' '.join(platform.libc_ver())}",
+        "valgrind": _valgrind(),
         "peers": ", ".join(f"{name} {metadata.version(name)}" for name in PEERS),
     }
+
+
+def _valgrind() -> str:
+    try:
+        return subprocess.check_output(["valgrind", "--version"], text=True).strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "absent"
 
 
 def _table(headings: tuple[str, ...], lines: list[tuple[str, ...]]) -> list[str]:
