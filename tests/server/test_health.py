@@ -11,7 +11,8 @@ import pytest
 
 from helpers import wait_until
 from pid_reuse import born, end
-from pidproof import Health, Http, LogLine, Target, identify
+from pidproof import Health, Http, LogLine, ProcessHandle, StartTimeout, Target, identify
+from pidproof.process.identity import Liveness
 from pidproof.server import health
 from pidproof.server import record as records
 from pidproof.server.health import check, check_patiently, check_running, wait_ready
@@ -23,7 +24,6 @@ from servers import is_alive, kill, meanwhile, sleeper
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pidproof import ProcessHandle
     from pidproof.server.record import Record
     from servers import Small, State
 
@@ -111,6 +111,42 @@ def test_the_end_of_the_process_ends_the_questions() -> None:
             handle=handle,
         )
     assert not result.is_ready
+
+
+def be_unknown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next time that one asks a handle, it cannot tell whether the process still runs."""
+    answer, told = ProcessHandle.liveness, []
+
+    def liveness(handle: ProcessHandle) -> Liveness:
+        told.append(handle)
+        return answer(handle) if len(told) > 1 else Liveness.UNKNOWN
+
+    monkeypatch.setattr(ProcessHandle, "liveness", liveness)
+
+
+def test_one_of_which_it_cannot_be_told_whether_it_runs_is_not_taken_for_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleeper().ensure()
+    be_unknown_once(monkeypatch)
+    assert patiently(Scripted(Health.FAILED, Health.READY)).is_ready
+
+
+def test_a_starting_server_of_which_that_cannot_be_told_is_asked_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleeper().ensure()
+    be_unknown_once(monkeypatch)
+    probe = Scripted(Health.FAILED, Health.READY)
+    assert until_ready(probe, lambda _: None, 20).is_ready
+
+
+def test_a_start_is_no_success_while_it_cannot_be_told_whether_the_server_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ProcessHandle, "liveness", lambda _: Liveness.UNKNOWN)
+    with pytest.raises(StartTimeout, match="whether it still runs cannot be told"):
+        sleeper().ensure()
 
 
 def test_the_deadline_ends_the_questions() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pidproof.server.probe import Probe
     from pidproof.server.record import Record
 
-__all__ = ["Checkup", "check", "check_patiently", "check_running", "exited", "wait_ready"]
+__all__ = ["Checkup", "check", "check_patiently", "check_running", "exited", "unsure", "wait_ready"]
 
 # While a server starts it is asked at once, then at intervals that grow between these bounds.
 FIRST_PAUSE = 0.005
@@ -64,6 +64,11 @@ def _checkup(
 def exited() -> Checkup:
     """Return the checkup of a server that runs no more."""
     return _checkup(Health.FAILED, "it has exited")
+
+
+def unsure() -> Checkup:
+    """Return the checkup of a server of which it cannot be told whether it still runs."""
+    return _checkup(Health.UNKNOWN, "whether it still runs cannot be told")
 
 
 def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float) -> Checkup:
@@ -143,7 +148,7 @@ def check_patiently(
         result = check_running(directory, record, probe, given)
         if result.is_ready or result.outcome.health is Health.UNKNOWN:
             return result
-        if handle.liveness() is not Liveness.ALIVE:
+        if handle.liveness() is Liveness.GONE:
             return result
         if given < wait and time.monotonic() >= deadline:
             return _unsettled(result)
@@ -179,7 +184,7 @@ def wait_ready(
         if result.is_ready or result.stranger:
             return result
         left = deadline - time.monotonic()
-        if left <= 0 or handle.liveness() is not Liveness.ALIVE:
+        if left <= 0 or handle.liveness() is Liveness.GONE:
             return result
         if result.outcome.detail != said or time.monotonic() - said_at > SAY_AGAIN:
             said, said_at = result.outcome.detail, time.monotonic()

@@ -26,7 +26,7 @@ from pidproof.process.identity import Liveness
 from pidproof.server import listener, log
 from pidproof.server import record as records
 from pidproof.server.fence import fenced
-from pidproof.server.health import exited, wait_ready
+from pidproof.server.health import exited, unsure, wait_ready
 from pidproof.server.plan import Plan, choose_port, prepare
 from pidproof.server.record import FAILED, RUNNING
 from pidproof.server.spawn import Child, check_command
@@ -84,10 +84,12 @@ def start(
         except PortInUse as taken:
             # It went to another between our choice and the server's own bind.
             attempts -= 1
-            if not attempts:
+            previous = records.read(job.directory, spec.key)
+            # The record says `failed` only once its end was proven: else it may run still, and
+            # would run beside the next one.
+            if not attempts or previous is None or previous.state != FAILED:
                 raise
             job.say(f"{taken.message}; trying another port")
-            previous = records.read(job.directory, spec.key)
         finally:
             if bound is not None:
                 bound.close()
@@ -184,9 +186,9 @@ class _Attempt:
                 say=job.say,
             )
             # Ready is only who still runs after its answer: the answer may have been its last.
-            if checkup.is_ready and handle.liveness() is not Liveness.ALIVE:
-                return exited()
-            return checkup
+            if not checkup.is_ready or (found := handle.liveness()) is Liveness.ALIVE:
+                return checkup
+            return exited() if found is Liveness.GONE else unsure()
 
     def publish(self, checkup: Checkup) -> None:
         """Record it as running and let it live on."""
