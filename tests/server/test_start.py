@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -31,11 +32,13 @@ from pidproof import (
     LogLine,
     NeverHealthy,
     PortInUse,
+    ProcessIdentity,
     Server,
     StartTimeout,
     StateError,
     Tcp,
 )
+from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.server.spawn import reap_finished
 from servers import QUICK, SLEEPER, free_port, is_alive, kill, meanwhile, sleeper, stranger
 
@@ -460,6 +463,44 @@ def test_three_stolen_ports_are_enough(state: State, small: Small) -> None:
     assert caught.value.__dict__["port"] == thief.ports[-1]
     assert state.record("web")["reason"].startswith("PortInUse: ")
     assert_nothing_left(state)
+
+
+def test_no_other_start_follows_one_whose_end_was_not_proven(
+    state: State, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its port is stolen, and the guard is not to be had while it should be ended."""
+    defaults = SpawnLock.fenced.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
+    monkeypatch.setitem(defaults, "timeout", 0.2)
+    asked, taken = small.directory / "asked", small.directory / "taken"
+    os.mkfifo(asked)
+    os.mkfifo(taken)
+    script = f'echo "$PORT" > {asked}; read _ < {taken}; exec sleep 1000'
+    guards: list[int] = []
+
+    def hear(text: str) -> None:
+        if "trying another port" in text:
+            os.close(guards.pop())
+
+    server = Server(
+        "web", ["sh", "-c", script], port="auto", probe=Http("/"), on_event=hear, **QUICK
+    )
+
+    def steal_port_and_guard() -> None:
+        port = int(asked.read_text())
+        guards.append(os.open(state.directory("web"), os.O_RDONLY))
+        fcntl.flock(guards[0], fcntl.LOCK_EX)
+        with stranger(port, serving=True):
+            taken.write_text("\n")
+            wait_until(lambda: is_over or not guards)
+
+    is_over = False
+    with meanwhile(steal_port_and_guard):
+        with pytest.raises(PortInUse) as caught:
+            server.ensure()
+        is_over = True
+    os.close(guards.pop())
+    assert "the guard of the spawn lock was not to be had" in caught.value.__notes__[0]
+    assert state.servers() == [ProcessIdentity.parse(state.record("web")["identity"]).pid]
 
 
 # ------------------------------------------------------------------------------- interrupted starts
