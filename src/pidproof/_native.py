@@ -83,7 +83,7 @@ def _host_struct() -> Any:
         for name in os.environ.get("PIDPROOF_WITHOUT", "").split(","):
             without |= _FEATURES.get(name.strip(), 0)
         host = ffi.new("struct pp_host *")
-        _check(lib.pp_host_read(without, host), "pp_host_read")
+        _check(lib.pp_host_read(without, host), "/proc cannot be read")
         _host = host
     return _host
 

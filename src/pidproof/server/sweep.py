@@ -81,7 +81,10 @@ def sweep(*, dry_run: bool = False, timeout: float = 10.0) -> list[Swept]:
             done.append(_swept("left", None, None, f"{name}: {error}"))
         except Error as error:
             done.append(_swept("left", None, None, str(error)))
-    done.extend(_sweep_untracked(dry_run=dry_run))
+    try:
+        done.extend(_sweep_untracked(dry_run=dry_run))
+    except IdentityUnknown as error:
+        done.append(_swept("left", None, None, f"servers that no record names: {error}"))
     return done
 
 
