@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 # The fixture that has npm install it.
 argent_package = test_argent.package
+ORDER = (
+    *("board", "identity", "scan", "lock", "handover", "ensure", "whole_process", "burst"),
+    *("keys", "instructions"),
+)
 RESULTS = ROOT / ".benchmarks" / "last.json"
 BOARD = pytest.StashKey[boards.Board]()
 
@@ -62,7 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give all of them time, and leave out what the options leave out."""
+    """Give all of them time, sort them as the page has them, leave out what the options do."""
+    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))
     out = []
     for item in list(items):
         item.add_marker(pytest.mark.timeout(900))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,15 @@ from pidproof.server.http_get import status_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from servers import State
 
 SECTION = "ensure, healthy, in process"
 CALLS = 30
 ROUNDS = 31
+# Of what makes connections, for each stays in the kernel's table for a while.
+FEW_CALLS = 5
+FEW = 15
 
 
 @pytest.fixture
@@ -65,21 +68,34 @@ def test_ensure_without_a_probe(bench: Bench, state: State, tmp_path: Path) -> N
 def test_ensure_with_a_probe(bench: Bench, state: State, healthy: Server, tmp_path: Path) -> None:
     port = healthy.ensure().port
     assert port is not None
-    turns = Race(bench, SECTION, "ensure(), with an HTTP probe", rounds=ROUNDS)
+    turns = Race(bench, SECTION, "ensure(), with an HTTP probe", rounds=FEW)
     floor = floor_of(bench, state, healthy, tmp_path)
-    record, get = floor.batch("record", CALLS), floor.batch("get", CALLS)
+    record, get = floor.batch("record", FEW_CALLS), floor.batch("get", FEW_CALLS)
     turns.beside("floor", "record read and compared, GET /", lambda: record() + get())
     with xprocess(bench, turns, tmp_path):
-        turns.run(in_process(healthy.ensure, CALLS))
+        turns.run(in_process(healthy.ensure, FEW_CALLS))
 
 
-def test_ensure_beside_its_probe(bench: Bench, healthy: Server) -> None:
+ENDED = [0, pytest.param(5000, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("ended", ENDED)
+def test_ensure_beside_its_probe(ended: int, bench: Bench, healthy: Server) -> None:
     port = healthy.ensure().port
     assert port is not None
-    turns = Race(bench, SECTION, "ensure(), what it takes beside its HTTP probe", rounds=ROUNDS)
-    ask = in_process(lambda: status_of("127.0.0.1", port, "/", headers={}, timeout=2), CALLS)
-    turns.beside("bare", "the probe", ask)
-    turns.run(in_process(healthy.ensure, CALLS), targets=[Target(150e-6)], less="the probe")
+
+    def probe() -> None:
+        status_of("127.0.0.1", port, "/", headers={}, timeout=2)
+
+    for _ in range(ended):
+        probe()
+    after = f", after {ended:,} other connections" if ended else ""
+    turns = Race(bench, SECTION, f"ensure() beside its HTTP probe{after}", rounds=FEW)
+    turns.beside("bare", "the probe", in_process(probe, FEW_CALLS))
+    ours = in_process(healthy.ensure, FEW_CALLS)
+    turns.run(ours, targets=[Target(150e-6)], less="the probe")
+    table = Path("/proc/net/tcp").read_text().count("\n")
+    bench.board.note(SECTION, f"{table:,} TCP sockets on the machine at the end of that{after}")
 
 
 @contextlib.contextmanager
