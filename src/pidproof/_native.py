@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 
 from pidproof._pp import ffi, lib
 
@@ -116,6 +117,12 @@ def features() -> frozenset[str]:
 def boot_id() -> str:
     """Return the boot id of the running kernel."""
     return ffi.string(_host_struct().boot_id).decode()
+
+
+def boot_clock() -> float:
+    """Return the seconds of CLOCK_MONOTONIC as they are outside any time namespace: the same for
+    all of this boot, so fit to be written down."""
+    return time.monotonic() - float(_host_struct().monotonic_offset) / 1e9
 
 
 def pid_namespace() -> int:

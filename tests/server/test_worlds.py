@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import tempfile
@@ -12,7 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from helpers import NEEDS_NAMESPACES, NEEDS_NOBODY, NEEDS_TIME_NAMESPACES, NOBODY
+from helpers import (
+    NEEDS_NAMESPACES,
+    NEEDS_NOBODY,
+    NEEDS_TIME_NAMESPACES,
+    NOBODY,
+    python,
+    run,
+    wait_until,
+)
 from pidproof import Running, SpawnLock
 from pidproof.process.identity import Liveness
 from pidproof.server.paths import KeyDirectory
@@ -37,7 +46,8 @@ from worlds import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from servers import State
+    from helpers import Spawn
+    from servers import Small, State
 
 OPERATIONS = (
     "status",
@@ -271,3 +281,37 @@ def test_as_a_user_who_may_not_signal_the_server(
         for path in [of_nobody, *of_nobody.rglob("*")]:
             os.chown(path, 0, 0)
     kill(running.pid)
+
+
+ADOPT = """
+    import json, sys
+    from pathlib import Path
+    from pidproof import Http, Server
+
+    command, answer = json.loads(sys.argv[1]), Path(sys.argv[2])
+
+    def hear(text):
+        if text.startswith("waiting for web: GET"):
+            answer.write_text("200")
+
+    server = Server("web", command, probe=Http("/"), timeout=20, startup_timeout=30, on_event=hear)
+    running = server.ensure()
+    print(running.action, running.pid)
+"""
+
+
+@NEEDS_TIME_NAMESPACES
+def test_a_server_that_comes_up_has_its_time_in_every_time_namespace(
+    state: State, small: Small, spawn: Spawn
+) -> None:
+    """Its launcher died; how long it has been coming up must not be read off the shifted clock."""
+    small.answers(503)
+    command = json.dumps(small.command())
+    launcher = spawn(python(ADOPT, command, "/dev/null"))
+    wait_until((small.directory / "request").exists)
+    launcher.kill()
+    launcher.wait()
+    (pid,) = state.servers()
+    answer = str(small.directory / "answer")
+    out = run([*NEW_TIME_NAMESPACE, *python(ADOPT, command, answer)])
+    assert out.split() == ["adopted", str(pid)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 
+from pidproof import _native
 from pidproof.errors import (
     IdentityUnknown,
     LockLost,
@@ -269,7 +270,7 @@ def _settle(
     )
     log.append_history(job.directory, "ended", pid=record.identity.pid, how=how, evidence=reason)
     if mismatch == "replace":
-        return {"replaced": {"version": record.version, "at": time.monotonic()}}
+        return {"replaced": {"version": record.version, "at": _native.boot_clock()}}
     return {}
 
 
@@ -286,8 +287,10 @@ def _keep_if_healthy(
     with record.identity.open() as handle:
         if record.state == STARTING:
             # Its launcher died after letting it run: it has what is left of its start-up time.
-            since = record.get("started") or time.monotonic()
-            until = since + (record.option("startup_timeout") or spec.startup_timeout)
+            now = _native.boot_clock()
+            age = now - (record.get("started") or now)
+            whole = record.option("startup_timeout") or spec.startup_timeout
+            until = time.monotonic() + whole - age
             checkup = wait_ready(
                 job.directory,
                 record,

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 
+from pidproof import _native
 from pidproof.errors import PortInUse
 from pidproof.server import listener, log
 from pidproof.server import record as records
@@ -128,7 +129,7 @@ def prepare(
             "program": _program(spec, path),
             "log": f"{directory.path}/{log.LOG}",
             "log_offset": 0,
-            "started": time.monotonic(),
+            "started": _native.boot_clock(),
             "started_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "options": {
                 "command": list(spec.command),

@@ -40,7 +40,7 @@ class Record:
         to be), failed (ended before it was ready), or stopped (to be started again at once).
     managed: auto, or manual for one that `ensure` must never end.
     nonce: of this start; its process carries it as PIDPROOF_NONCE.
-    started: `time.monotonic()` of the start, meaningful within the boot of the identity.
+    started: `_native.boot_clock()` of the start, meaningful within the boot of the identity.
     """
 
     __slots__ = ("data", "identity")

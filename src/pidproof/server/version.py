@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import time
-
+from pidproof import _native
 from pidproof.errors import VersionMismatch
 
 
@@ -54,7 +53,7 @@ def mismatch_of(record: Record, spec: Spec) -> Literal["fits", "reuse", "replace
         )
     replaced = record.get("replaced")
     if isinstance(replaced, dict) and replaced.get("version") == spec.version:
-        age = time.monotonic() - float(replaced.get("at") or 0)
+        age = _native.boot_clock() - float(replaced.get("at") or 0)
         if 0 <= age < REPLACE_AGAIN:
             raise VersionMismatch(
                 f"the server of {spec.key!r} was replaced from version {spec.version} to "
