@@ -170,7 +170,7 @@ class _Attempt:
         assert self.record.identity is not None
         began = time.monotonic()
         limit = min(job.deadline, began + spec.startup_timeout)
-        self._waited = limit - began
+        self._waited = max(0.0, limit - began)
         try:
             handle = self.record.identity.open()
         except ProcessGone:
