@@ -46,7 +46,7 @@ class Strikes:
         self._binary = binary
         self._tally: Counter[str] = Counter()
         self._violations: list[str] = []
-        self._slowest_recovery = 0.0
+        self._slowest_recovery, self._slowest_at = 0.0, 0
         self._slowest_waiter = 0.0
         self._skipped = 0
         self._points = 0
@@ -69,6 +69,7 @@ class Strikes:
             "calls": calls,
             "complete": self._points + self._skipped >= calls,
             "slowest_recovery": round(self._slowest_recovery, 3),
+            "slowest_at": self._slowest_at,
             "slowest_waiter": round(self._slowest_waiter, 3),
             "seen": dict(sorted(self._tally.items())),
             "violations": self._violations,
@@ -92,7 +93,8 @@ class Strikes:
                 return None
             found = self._strike(traced, telling, state)
             more, following = judge(state, self._binary, self._operation.wanted)
-            self._slowest_recovery = max(self._slowest_recovery, following.took)
+            if following.took > self._slowest_recovery:
+                self._slowest_recovery, self._slowest_at = following.took, number
             self._points += 1
             self._violations += [f"call {number} (nr {call}): {text}" for text in (*found, *more)]
             return None

@@ -15,12 +15,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from faults.judge import content, file_of_key, live_servers, named, untracked
-from faults.operations import Operation, Outcome, Telling, has_ended, in_child, server
+from faults.operations import BOUND, Operation, Outcome, Telling, has_ended, in_child, server
 from pidproof.lock.spawn_lock import SpawnLock
 from ptrace_strike import Traced
 
 
-# What another launcher is given, and by how much it may be late on a machine with other work.
+# What another launcher is given where it may wait in vain, and by how much it may be late on a
+# machine with other work.
 GIVEN = 0.3
 LATE = 1.0
 AWAKENING = 10.0
@@ -60,8 +61,9 @@ class Suspension:
         elif lock is not None:
             self._tally["holding the lock"] += 1
         is_aged = steal and _age_lock()
-        # Nobody is waited for in vain but who is inside the guard.
-        given = GIVEN if is_inside or not is_aged else AWAKENING
+        # Where it keeps nobody out, only a machine with other work makes a wait long.
+        is_in_the_way = is_inside or (lock is not None and not is_aged)
+        given = GIVEN if is_in_the_way else AWAKENING
         other = self._other(given)
         yield from untracked(self._state, "after another came")
         yield from self._judge_other(other, given, is_free=lock is None and not is_inside)
@@ -80,7 +82,7 @@ class Suspension:
         return other
 
     def _judge_other(self, other: Outcome, given: float, *, is_free: bool) -> Iterator[str]:
-        if other.took > given + LATE or other.kind == "nothing":
+        if other.took > min(given, BOUND) + LATE or other.kind == "nothing":
             yield f"the other had {given:g} s and took {other.took:.2f}: {other}"
         if other.kind == "Running":
             if live_servers(self._state) != [other.pid] or named() != other.pid:
