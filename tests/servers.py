@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from helpers import DEADLINE, TESTS, children, wait_until
 from pidproof import Error, Http, ProcessIdentity, Server
+from pidproof.server.children import reap_finished
 from pidproof.server.paths import KeyDirectory
-from pidproof.server.spawn import reap_finished
 from pidproof.server.stop import stop
 
 

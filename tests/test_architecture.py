@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +30,21 @@ FLOORS = [
     {"server"},
     {"cli"},
 ]
+# All that a healthy `pidproof ensure --http` loads beyond a bare interpreter, and no more.
+FAST_PATH = {
+    *("__future__", "_cffi_backend", "_json", "_socket", "encodings.ascii", "errno"),
+    *("pidproof", "pidproof._native", "pidproof._pp", "pidproof.errors", "pidproof.frozen"),
+    *("pidproof.process", "pidproof.process.identity"),
+    "pidproof.server",
+    *(f"pidproof.server.{name}" for name in (
+        "checkup", "children", "decode", "ensure", "http_get", "listener", "paths", "probe",
+        "record", "results", "spec", "version",
+    )),
+    "pidproof.cli",
+    *(f"pidproof.cli.{name}" for name in (
+        "codes", "grammar", "parser", "servers", "show", "signals",
+    )),
+}  # fmt: skip
 # What costs milliseconds and that most calls do without.
 HEAVY = {
     *("argparse", "asyncio", "dataclasses", "hashlib", "http.client", "inspect", "logging"),
@@ -195,9 +209,9 @@ def test_every_module_begins_as_the_others_do() -> None:
 
 def loaded_by(code: str) -> set[str]:
     """Return the modules that a fresh interpreter loads for some code, beyond its own."""
-    tell = "import sys, json; print(json.dumps(sorted(sys.modules)))"
-    bare = set(json.loads(run(python("import json, sys\n" + tell))))
-    return set(json.loads(run(python(f"import json, sys\n{code}\n{tell}")))) - bare
+    tell = "import sys; print(*sys.modules)"
+    bare = set(run(python(tell)).split())
+    return set(run(python(f"{code}\n{tell}")).splitlines()[-1].split()) - bare
 
 
 def test_the_import_of_the_package_loads_only_itself() -> None:
@@ -238,6 +252,9 @@ assert running.action == "reused"
         for late in ("start", "terminate", "sweep", "stop", "plan", "log"):
             assert f"pidproof.server.{late}" not in loaded
         assert not {name for name in loaded if name.startswith("pidproof.cli")}
+        words = ["pidproof", "ensure", "web", "--http", "/", "--", *program, "{port}"]
+        code = f"import sys; sys.argv = {words!r}; from pidproof.cli import main; main()"
+        assert loaded_by(code) == FAST_PATH
     finally:
         server.stop()
 

@@ -18,7 +18,6 @@ from helpers import python, run
 from pidproof import (
     ArgvPattern,
     Error,
-    Health,
     Running,
     Status,
     Stopped,
@@ -35,7 +34,6 @@ NAMES = [
     "CommandNotFound",
     "Error",
     "Exec",
-    "Health",
     "Holder",
     "Http",
     "IdentityUnknown",
@@ -235,7 +233,6 @@ def results() -> list[object]:
         Stopped(key="k", action="gone", pid=None),
         Swept(action="left", key=None, pid=1, reason="r"),
         mine,
-        Health.READY,
         ArgvPattern(ArgvPattern.named("node"), "x", ArgvPattern.ANY, ...),
     ]
 

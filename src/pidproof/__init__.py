@@ -41,13 +41,12 @@ if TYPE_CHECKING:
     from pidproof.lock.spawn_lock import Holder as Holder
     from pidproof.lock.spawn_lock import SpawnLock as SpawnLock
     from pidproof.process.handle import ProcessHandle as ProcessHandle
-    from pidproof.process.identity import Liveness as Liveness
     from pidproof.process.identity import ProcessIdentity as ProcessIdentity
     from pidproof.process.identity import identify as identify
+    from pidproof.process.liveness import Liveness as Liveness
     from pidproof.process.pattern import ArgvPattern as ArgvPattern
     from pidproof.process.scan import find as find
     from pidproof.server.probe import Exec as Exec
-    from pidproof.server.probe import Health as Health
     from pidproof.server.probe import Http as Http
     from pidproof.server.probe import LogLine as LogLine
     from pidproof.server.probe import Target as Target
@@ -72,10 +71,11 @@ _HOMES = {
     ),
     "lock.spawn_lock": ("Holder", "SpawnLock"),
     "process.handle": ("ProcessHandle",),
-    "process.identity": ("Liveness", "ProcessIdentity", "identify"),
+    "process.identity": ("ProcessIdentity", "identify"),
+    "process.liveness": ("Liveness",),
     "process.pattern": ("ArgvPattern",),
     "process.scan": ("find",),
-    "server.probe": ("Exec", "Health", "Http", "LogLine", "Target", "Tcp", "Unix"),
+    "server.probe": ("Exec", "Http", "LogLine", "Target", "Tcp", "Unix"),
     "server.results": ("Running", "Status", "Stopped", "Swept"),
     "server.server": ("Server",),
     "server.status": ("list_all",),
@@ -90,9 +90,11 @@ def __getattr__(name: str) -> object:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'pidproof' has no attribute {name!r}")
-    from importlib import import_module
+    import sys
 
-    value = getattr(import_module(f"pidproof.{home}"), name)
+    # Not by importlib: its import costs more than what it would import here.
+    __import__(f"pidproof.{home}")
+    value = getattr(sys.modules[f"pidproof.{home}"], name)
     globals()[name] = value
     return value
 

@@ -43,7 +43,8 @@ from pidproof.errors import (
     UnsafePath,
 )
 from pidproof.lock.spawn_lock import SpawnLock
-from pidproof.process.identity import Liveness, identify
+from pidproof.process.identity import identify
+from pidproof.process.liveness import Liveness
 
 
 if TYPE_CHECKING:

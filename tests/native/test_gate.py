@@ -18,7 +18,8 @@ import pytest
 from helpers import DEADLINE, in_threads, python, read_line, wait_until, write_line
 from pidproof import _native
 from pidproof._pp import lib
-from pidproof.process.identity import Liveness, identify
+from pidproof.process.identity import identify
+from pidproof.process.liveness import Liveness
 
 
 if TYPE_CHECKING:

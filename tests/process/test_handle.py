@@ -31,7 +31,8 @@ from pidproof import _native
 from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused
 from pidproof.process import handle as handle_module
 from pidproof.process.handle import ancestors
-from pidproof.process.identity import Liveness, ProcessIdentity, identify
+from pidproof.process.identity import ProcessIdentity, identify
+from pidproof.process.liveness import Liveness
 
 
 if TYPE_CHECKING:

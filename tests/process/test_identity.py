@@ -38,7 +38,8 @@ from pid_reuse import born, bystander, end, next_tick, start_of_tick
 from pidproof import _native
 from pidproof._pp import lib
 from pidproof.errors import IdentityUnknown, InvalidArgument, InvalidToken, ProcessGone
-from pidproof.process.identity import Liveness, ProcessIdentity, identify
+from pidproof.process.identity import ProcessIdentity, identify
+from pidproof.process.liveness import Liveness
 
 
 if TYPE_CHECKING:

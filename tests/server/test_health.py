@@ -11,19 +11,22 @@ import pytest
 
 from helpers import wait_until
 from pid_reuse import born, end
-from pidproof import Health, Http, LogLine, ProcessHandle, StartTimeout, Target, identify
-from pidproof.process.identity import Liveness
+from pidproof import Http, LogLine, ProcessHandle, StartTimeout, Target, identify
+from pidproof.process.liveness import Liveness
 from pidproof.server import health
 from pidproof.server import record as records
-from pidproof.server.health import check, check_patiently, check_running, wait_ready
+from pidproof.server.checkup import check, check_running
+from pidproof.server.health import check_patiently, wait_ready
 from pidproof.server.paths import KeyDirectory
-from pidproof.server.probe import Call, Outcome, Probe
+from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, Call, Outcome, Probe
 from servers import is_alive, kill, meanwhile, sleeper
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pidproof.server.checkup import Checkup
+    from pidproof.server.probe import Health
     from pidproof.server.record import Record
     from servers import Small, State
 
@@ -40,7 +43,7 @@ class Scripted(Probe):
     def check(self, target: Target, timeout: float) -> Outcome:
         self.timeouts.append(timeout)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return Outcome(health=answer, detail=f"scripted {answer.value}")
+        return Outcome(health=answer, detail=f"scripted {answer}")
 
 
 @contextlib.contextmanager
@@ -56,7 +59,7 @@ def opened(key: str) -> Iterator[tuple[KeyDirectory, Record, ProcessHandle]]:
             yield directory, record, handle
 
 
-def patiently(probe: Probe, **options: Any) -> health.Checkup:
+def patiently(probe: Probe, **options: Any) -> Checkup:
     """Ask the sleeper."""
     full = {"timeout": 0.5, "threshold": 3, "deadline": time.monotonic() + 20, **options}
     with opened("sleeper") as (directory, record, handle):
@@ -65,22 +68,22 @@ def patiently(probe: Probe, **options: Any) -> health.Checkup:
 
 def test_a_failed_probe_is_repeated_and_each_time_given_twice_as_long() -> None:
     sleeper().ensure()
-    probe = Scripted(Health.FAILED)
+    probe = Scripted(FAILED)
     assert not patiently(probe).is_ready
     assert probe.timeouts == [0.5, 1.0, 2.0]
 
 
 def test_one_good_answer_ends_the_questions() -> None:
     sleeper().ensure()
-    probe = Scripted(Health.BUSY, Health.READY)
+    probe = Scripted(BUSY, READY)
     assert patiently(probe).is_ready
     assert probe.timeouts == [0.5, 1.0]
 
 
 def test_what_cannot_be_asked_is_not_asked_again() -> None:
     sleeper().ensure()
-    probe = Scripted(Health.UNKNOWN)
-    assert patiently(probe).outcome.health is Health.UNKNOWN
+    probe = Scripted(UNKNOWN)
+    assert patiently(probe).outcome.health == UNKNOWN
     assert len(probe.timeouts) == 1
 
 
@@ -88,7 +91,7 @@ def test_failures_while_the_machine_slept_do_not_count(monkeypatch: pytest.Monke
     sleeper().ensure()
     slept = iter([0.0, 100.0, 100.0, 200.0])
     monkeypatch.setattr(health, "_suspended", lambda: next(slept, 200.0))
-    probe = Scripted(Health.FAILED)
+    probe = Scripted(FAILED)
     patiently(probe)
     assert probe.timeouts == [0.5, 0.5, 0.5, 1.0, 2.0]
 
@@ -129,7 +132,7 @@ def test_one_of_which_it_cannot_be_told_whether_it_runs_is_not_taken_for_gone(
 ) -> None:
     sleeper().ensure()
     be_unknown_once(monkeypatch)
-    assert patiently(Scripted(Health.FAILED, Health.READY)).is_ready
+    assert patiently(Scripted(FAILED, READY)).is_ready
 
 
 def test_a_starting_server_of_which_that_cannot_be_told_is_asked_on(
@@ -137,7 +140,7 @@ def test_a_starting_server_of_which_that_cannot_be_told_is_asked_on(
 ) -> None:
     sleeper().ensure()
     be_unknown_once(monkeypatch)
-    probe = Scripted(Health.FAILED, Health.READY)
+    probe = Scripted(FAILED, READY)
     assert until_ready(probe, lambda _: None, 20).is_ready
 
 
@@ -151,14 +154,14 @@ def test_a_start_is_no_success_while_it_cannot_be_told_whether_the_server_runs(
 
 def test_the_deadline_ends_the_questions() -> None:
     sleeper().ensure()
-    probe = Scripted(Health.FAILED)
+    probe = Scripted(FAILED)
     began = time.monotonic()
     checkup = patiently(probe, threshold=1000, deadline=began + 0.2)
     assert time.monotonic() - began < 5
     assert not checkup.settled
 
 
-def until_ready(probe: Probe, say: Callable[[str], None], seconds: float) -> health.Checkup:
+def until_ready(probe: Probe, say: Callable[[str], None], seconds: float) -> Checkup:
     """Wait for the sleeper as one that starts."""
     with opened("sleeper") as (directory, record, handle):
         return wait_ready(
@@ -175,27 +178,27 @@ def until_ready(probe: Probe, say: Callable[[str], None], seconds: float) -> hea
 def test_a_starting_server_is_asked_until_it_is_ready() -> None:
     sleeper().ensure()
     told: list[str] = []
-    probe = Scripted(*[Health.FAILED] * 3, *[Health.BUSY] * 3, Health.READY)
+    probe = Scripted(FAILED, FAILED, FAILED, BUSY, BUSY, BUSY, READY)
     assert until_ready(probe, told.append, 20).is_ready
     assert told == ["waiting for sleeper: scripted failed", "waiting for sleeper: scripted busy"]
 
 
 def test_a_starting_server_is_asked_at_least_once() -> None:
     sleeper().ensure()
-    probe = Scripted(Health.READY)
+    probe = Scripted(READY)
     assert until_ready(probe, lambda _: None, 0).is_ready
 
 
 def test_a_starting_server_is_not_asked_for_longer_than_it_has() -> None:
     sleeper().ensure()
-    probe = Scripted(Health.FAILED)
+    probe = Scripted(FAILED)
     assert not until_ready(probe, lambda _: None, 0.1).is_ready
     assert all(timeout <= 0.1 for timeout in probe.timeouts)
 
 
 def test_the_exit_of_a_starting_server_ends_the_wait_at_once() -> None:
     running = sleeper().ensure()
-    probe = Scripted(Health.FAILED)
+    probe = Scripted(FAILED)
 
     def end_it() -> None:
         wait_until(lambda: len(probe.timeouts) >= 12)  # it is asked slowly by now
@@ -220,7 +223,7 @@ def test_one_that_starts_is_not_ready_before_its_command_runs() -> None:
     try:
         with opened("sleeper") as (directory, record, _):
             forked = record.with_(state="starting", identity=str(identify(at_gate)))
-            assert check(directory, forked, None, 1.0).outcome.health is Health.BUSY
+            assert check(directory, forked, None, 1.0).outcome.health == BUSY
             assert check(directory, record.with_(state="starting"), None, 1.0).is_ready
     finally:
         end(at_gate)
@@ -230,7 +233,7 @@ def test_a_port_probe_without_a_known_port_knows_nothing() -> None:
     sleeper().ensure()
     with opened("sleeper") as (directory, record, _):
         result = check(directory, record, Http("/"), 1.0)
-    assert result.outcome.health is Health.UNKNOWN
+    assert result.outcome.health == UNKNOWN
 
 
 def test_the_log_line_of_a_running_server_need_not_be_there_any_more(state: State) -> None:

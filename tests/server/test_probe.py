@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers import NEEDS_ROOT, NOBODY, wait_until
-from pidproof import Exec, Health, Http, InvalidArgument, LogLine, Target, Tcp, Unix
+from pidproof import Exec, Http, InvalidArgument, LogLine, Target, Tcp, Unix
 from pidproof.server.paths import KeyDirectory
-from pidproof.server.probe import Call, Outcome, Probe, from_json
+from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, Call, Outcome, Probe, from_json
 from servers import Small, free_port, is_alive
 
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from helpers import Spawn
+    from pidproof.server.probe import Health
 
 
 @pytest.fixture
@@ -83,15 +84,15 @@ def serving(small: Small, spawn: Spawn) -> Serving:
 @pytest.mark.parametrize(
     ("status", "health"),
     [
-        (200, Health.READY),
-        (204, Health.READY),
-        (302, Health.READY),
-        (399, Health.READY),
-        (100, Health.FAILED),
-        (404, Health.FAILED),
-        (500, Health.FAILED),
-        (429, Health.BUSY),
-        (503, Health.BUSY),
+        (200, READY),
+        (204, READY),
+        (302, READY),
+        (399, READY),
+        (100, FAILED),
+        (404, FAILED),
+        (500, FAILED),
+        (429, BUSY),
+        (503, BUSY),
     ],
 )
 def test_http_judges_by_the_status(ask: Ask, serving: Serving, status: int, health: Health) -> None:
@@ -103,9 +104,9 @@ def test_http_judges_by_the_status(ask: Ask, serving: Serving, status: int, heal
 
 def test_http_with_a_status_of_its_own_takes_no_other(ask: Ask, serving: Serving) -> None:
     serving.small.answers(404)
-    assert ask(Http("/", status=404), port=serving.port).health is Health.READY
+    assert ask(Http("/", status=404), port=serving.port).health == READY
     serving.small.answers(200)
-    assert ask(Http("/", status=404), port=serving.port).health is Health.FAILED
+    assert ask(Http("/", status=404), port=serving.port).health == FAILED
 
 
 def test_http_sends_headers_with_the_token(ask: Ask, serving: Serving) -> None:
@@ -131,7 +132,7 @@ def test_http_calls_what_is_no_answer_failed(
 ) -> None:
     serving.small.answers(how)
     outcome = ask(Http("/"), port=serving.port)
-    assert outcome.health is Health.FAILED
+    assert outcome.health == FAILED
     assert says in outcome.detail
 
 
@@ -140,13 +141,13 @@ def test_http_never_waits_beyond_its_timeout(ask: Ask, serving: Serving, how: st
     serving.small.answers(how)
     began = time.monotonic()
     outcome = ask(Http("/"), 0.2, port=serving.port)
-    assert outcome == Outcome(health=Health.FAILED, detail="no answer within 0.2 s")
+    assert outcome == Outcome(health=FAILED, detail="no answer within 0.2 s")
     assert time.monotonic() - began < 1.0
 
 
 def test_http_on_a_closed_port_is_failed(ask: Ask) -> None:
     outcome = ask(Http("/"), port=free_port())
-    assert outcome.health is Health.FAILED
+    assert outcome.health == FAILED
     assert "refused" in outcome.detail
 
 
@@ -168,32 +169,32 @@ def test_what_is_no_header_is_refused(name: str, value: str) -> None:
 
 
 def test_tcp_is_ready_once_it_accepts(ask: Ask, serving: Serving) -> None:
-    assert ask(Tcp(), port=serving.port).health is Health.READY
+    assert ask(Tcp(), port=serving.port).health == READY
     serving.process.kill()
     serving.process.wait()
-    assert ask(Tcp(), port=serving.port).health is Health.FAILED
+    assert ask(Tcp(), port=serving.port).health == FAILED
 
 
 def test_unix_is_ready_once_it_accepts(
     ask: Ask, small: Small, spawn: Spawn, tmp_path: Path
 ) -> None:
     path = tmp_path / "s"
-    assert ask(Unix(str(path))).health is Health.FAILED
+    assert ask(Unix(str(path))).health == FAILED
     process = spawn(small.bare("--unix", str(path)))
-    wait_until(lambda: ask(Unix(str(path))).health is Health.READY)
+    wait_until(lambda: ask(Unix(str(path))).health == READY)
     process.kill()
     process.wait()
     outcome = ask(Unix(str(path)))
-    assert outcome.health is Health.FAILED
+    assert outcome.health == FAILED
     assert "refused" in outcome.detail
 
 
 def test_unix_of_a_stranger_names_him(ask: Ask, small: Small, spawn: Spawn, tmp_path: Path) -> None:
     path = str(tmp_path / "s")
     process = spawn(small.bare("--unix", path))
-    wait_until(lambda: ask(Unix(path)).health is Health.READY)
+    wait_until(lambda: ask(Unix(path)).health == READY)
     outcome = ask(Unix(path), owns=lambda pid: pid != process.pid)
-    assert outcome.health is Health.FAILED
+    assert outcome.health == FAILED
     assert f"{path} belongs to process {process.pid} (" in outcome.detail
 
 
@@ -227,7 +228,7 @@ def test_a_probe_that_may_not_ask_knows_nothing(ask: Ask, small: Small, tmp_path
             outcome = ask(Unix(str(path)))
         finally:
             os.seteuid(0)
-    assert outcome.health is Health.UNKNOWN
+    assert outcome.health == UNKNOWN
     assert "not allowed to ask" in outcome.detail
 
 
@@ -235,22 +236,22 @@ def test_a_probe_that_may_not_ask_knows_nothing(ask: Ask, small: Small, tmp_path
 
 
 def test_exec_is_ready_if_it_exits_with_0(ask: Ask) -> None:
-    assert ask(Exec(["true"])).health is Health.READY
+    assert ask(Exec(["true"])).health == READY
     outcome = ask(Exec(["sh", "-c", "exit 3"]))
-    assert outcome == Outcome(health=Health.FAILED, detail="sh exited with 3")
+    assert outcome == Outcome(health=FAILED, detail="sh exited with 3")
 
 
 def test_exec_gets_port_token_and_variables(ask: Ask, tmp_path: Path) -> None:
     out = tmp_path / "out"
     script = f'echo "$1 $2 $PORT" > {out}'
     probe = Exec(["sh", "-c", script, "sh", "{port}", "{token}"])
-    assert ask(probe, port=4321, env={"PORT": "4321"}).health is Health.READY
+    assert ask(probe, port=4321, env={"PORT": "4321"}).health == READY
     assert out.read_text() == "4321 s3cret 4321\n"
 
 
 def test_exec_of_no_command_is_failed(ask: Ask) -> None:
     outcome = ask(Exec(["/no/such/command"]))
-    assert outcome.health is Health.FAILED
+    assert outcome.health == FAILED
     assert "/no/such/command" in outcome.detail
 
 
@@ -258,7 +259,7 @@ def test_exec_that_takes_too_long_is_ended_with_its_children(ask: Ask, tmp_path:
     pids = tmp_path / "pids"
     script = f"sleep 1000 & echo $! $$ > {pids}.new; mv {pids}.new {pids}; wait"
     outcome = ask(Exec(["sh", "-c", script]), 1.0)
-    assert outcome == Outcome(health=Health.FAILED, detail="no answer within 1 s")
+    assert outcome == Outcome(health=FAILED, detail="no answer within 1 s")
     ended = [int(pid) for pid in pids.read_text().split()]
     wait_until(lambda: not any(map(is_alive, ended)))
 
@@ -273,13 +274,13 @@ def test_an_exec_probe_needs_a_sequence_of_words(command: Any) -> None:
 
 
 def test_a_log_line_counts_from_the_offset_on(ask: Ask, directory: KeyDirectory) -> None:
-    assert ask(LogLine("up")).health is Health.BUSY
+    assert ask(LogLine("up")).health == BUSY
     log = Path(directory.path) / "server.log"
     log.write_bytes(b"was up before\nnot now\n\xff\xfe\n")
     log.chmod(0o600)
-    assert ask(LogLine("^was up")).health is Health.READY
+    assert ask(LogLine("^was up")).health == READY
     outcome = ask(LogLine("^was up"), log_offset=14)
-    assert outcome.health is Health.BUSY
+    assert outcome.health == BUSY
     assert outcome.detail == "none of 2 log lines matches '^was up'"
 
 
@@ -295,25 +296,25 @@ def test_a_callable_gets_the_target(ask: Ask) -> None:
         seen.append(target)
         return True
 
-    assert ask(Call(look), port=7).health is Health.READY
+    assert ask(Call(look), port=7).health == READY
     assert (seen[0].port, seen[0].token, seen[0].pid) == (7, "s3cret", os.getpid())
 
 
 def test_a_callable_that_says_no_is_busy_and_one_that_raises_failed(ask: Ask) -> None:
-    assert ask(Call(lambda _: 0)).health is Health.BUSY
+    assert ask(Call(lambda _: 0)).health == BUSY
 
     def broken(_: Target) -> object:
         raise KeyError("what")
 
     outcome = ask(Call(broken))
-    assert outcome.health is Health.FAILED
+    assert outcome.health == FAILED
     assert outcome.detail == "the probe raised KeyError: 'what'"
 
 
 def test_a_callable_is_not_asked_by_another_program(ask: Ask) -> None:
     elsewhere = from_json(Call(bool).to_json())
     assert elsewhere is not None
-    assert ask(elsewhere).health is Health.UNKNOWN
+    assert ask(elsewhere).health == UNKNOWN
 
 
 # ------------------------------------------------------------------------------------------- json

@@ -39,7 +39,7 @@ from pidproof import (
     Tcp,
 )
 from pidproof.lock.spawn_lock import SpawnLock
-from pidproof.server.spawn import reap_finished
+from pidproof.server.children import reap_finished
 from servers import QUICK, SLEEPER, free_port, is_alive, kill, meanwhile, sleeper, stranger
 
 

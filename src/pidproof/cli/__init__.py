@@ -8,7 +8,9 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from pidproof.cli.grammar import Options
 
 __all__ = ["main"]
 
@@ -26,7 +28,7 @@ def _run(argv: list[str]) -> int:
     from pidproof.cli.codes import status_of
     from pidproof.cli.parser import parse
     from pidproof.cli.show import show_error
-    from pidproof.cli.signals import Ended, end_on_signals
+    from pidproof.cli.signals import Ended
     from pidproof.errors import Error
 
     _replace_closed_streams()
@@ -34,8 +36,7 @@ def _run(argv: list[str]) -> int:
     status = 0
     try:
         try:
-            with end_on_signals():
-                status = int(options.run(options))
+            status = _command(options.run)(options)
         except Error as error:
             status = status_of(error)
             show_error(error, as_json=options.json)
@@ -50,6 +51,14 @@ def _run(argv: list[str]) -> int:
         print(f"pidproof: the output could not be written: {error.strerror}", file=sys.stderr)
         return 74
     return status
+
+
+def _command(name: str) -> Callable[[Options], int]:
+    module, _, function = name.partition(":")
+    # Not by importlib: its import costs more than what it would import here.
+    __import__(f"pidproof.cli.{module}")
+    command: Callable[[Options], int] = getattr(sys.modules[f"pidproof.cli.{module}"], function)
+    return command
 
 
 def _replace_closed_streams() -> None:

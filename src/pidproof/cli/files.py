@@ -6,14 +6,15 @@ from __future__ import annotations
 import os
 
 from pidproof.cli.show import print_json, print_table, words
+from pidproof.cli.signals import cleaning_up
 from pidproof.errors import CommandNotFound, InvalidArgument
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
     from typing import NoReturn
 
+    from pidproof.cli.grammar import Options
     from pidproof.server.paths import KeyDirectory
 
 
@@ -29,7 +30,7 @@ def _directory(key: str) -> KeyDirectory:
     return directory
 
 
-def logs(options: argparse.Namespace) -> int:
+def logs(options: Options) -> int:
     from pidproof.server.log import LOG, tail
 
     if options.follow and options.json:
@@ -59,7 +60,7 @@ def _follow(path: str, lines: int) -> NoReturn:
         ) from error
 
 
-def history(options: argparse.Namespace) -> int:
+def history(options: Options) -> int:
     from pidproof.server.log import read_history
 
     with _directory(options.key) as directory:
@@ -81,7 +82,8 @@ def history(options: argparse.Namespace) -> int:
     return 0
 
 
-def sweep(options: argparse.Namespace) -> int:
+@cleaning_up
+def sweep(options: Options) -> int:
     from pidproof.server.sweep import sweep as run
 
     done = run(dry_run=options.dry_run)

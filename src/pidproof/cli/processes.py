@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from pidproof.cli.codes import CHECK
 from pidproof.cli.show import print_json
+from pidproof.cli.signals import cleaning_up
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
-
+    from pidproof.cli.grammar import Options
     from pidproof.process.identity import ProcessIdentity
 
 
@@ -20,7 +20,7 @@ def _parse(token: str) -> ProcessIdentity:
     return ProcessIdentity.parse(token)
 
 
-def id_(options: argparse.Namespace) -> int:
+def id_(options: Options) -> int:
     from pidproof.process.identity import identify
 
     identity = identify(options.pid)
@@ -41,7 +41,7 @@ def id_(options: argparse.Namespace) -> int:
     return 0
 
 
-def check(options: argparse.Namespace) -> int:
+def check(options: Options) -> int:
     liveness, evidence = _parse(options.token).explain()
     if options.json:
         print_json({"identity": options.token, "liveness": liveness.value, "evidence": evidence})
@@ -63,7 +63,7 @@ def _signal_number(name: str) -> int:
         raise InvalidArgument(f"{name!r} is not a signal", remedy="see kill -l") from None
 
 
-def kill(options: argparse.Namespace) -> int:
+def kill(options: Options) -> int:
     identity = _parse(options.token)
     number = _signal_number(options.signal)
     with identity.open() as handle:
@@ -73,7 +73,8 @@ def kill(options: argparse.Namespace) -> int:
     return 0
 
 
-def wait(options: argparse.Namespace) -> int:
+@cleaning_up
+def wait(options: Options) -> int:
     from pidproof.errors import ProcessGone, WaitTimeout
 
     identity = _parse(options.token)

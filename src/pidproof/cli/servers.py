@@ -5,18 +5,20 @@ from __future__ import annotations
 
 from pidproof.cli.codes import STATUS
 from pidproof.cli.show import Progress, print_json, print_table, printable, words
+from pidproof.cli.signals import cleaning_up, end_on_signals
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Callable
 
+    from pidproof.cli.grammar import Options
     from pidproof.server.probe import Probe
     from pidproof.server.results import Running, Status
     from pidproof.server.spec import Spec
 
 
-def _probe(options: argparse.Namespace) -> Probe | None:
+def _probe(options: Options) -> Probe | None:
     from pidproof.errors import InvalidArgument
     from pidproof.server import probe
 
@@ -40,7 +42,7 @@ def _probe(options: argparse.Namespace) -> Probe | None:
     return None if options.log_line is None else probe.LogLine(options.log_line)
 
 
-def _spec(options: argparse.Namespace) -> Spec:
+def _spec(options: Options) -> Spec:
     from pidproof.server.spec import make_spec
 
     return make_spec(
@@ -62,7 +64,7 @@ def _spec(options: argparse.Namespace) -> Spec:
     )
 
 
-def _print_running(running: Running, options: argparse.Namespace) -> int:
+def _print_running(running: Running, options: Options) -> int:
     if options.json:
         # The token is a secret: it is in the record and in the server's environment.
         print_json({name: value for name, value in running.as_dict().items() if name != "token"})
@@ -71,18 +73,25 @@ def _print_running(running: Running, options: argparse.Namespace) -> int:
     return 0
 
 
-def ensure(options: argparse.Namespace) -> int:
+def ensure(options: Options) -> int:
     from pidproof.server.ensure import ensure as run
 
     progress = Progress(quiet=options.quiet, verbose=options.verbose)
+    put_back: list[Callable[[], None]] = []
     try:
-        running = run(_spec(options), progress)
+        # A healthy server is found without holding anything: then a signal may end us at once.
+        running = run(
+            _spec(options), progress, before_lock=lambda: put_back.append(end_on_signals())
+        )
     finally:
+        for each in put_back:
+            each()
         progress.done()
     return _print_running(running, options)
 
 
-def start(options: argparse.Namespace) -> int:
+@cleaning_up
+def start(options: Options) -> int:
     from pidproof.server.manual import start_detached, start_here
 
     if not options.detach:
@@ -95,7 +104,8 @@ def start(options: argparse.Namespace) -> int:
     return _print_running(running, options)
 
 
-def restart(options: argparse.Namespace) -> int:
+@cleaning_up
+def restart(options: Options) -> int:
     from pidproof.server.server import Server
 
     progress = Progress(quiet=options.quiet, verbose=options.verbose)
@@ -106,7 +116,8 @@ def restart(options: argparse.Namespace) -> int:
     return _print_running(running, options)
 
 
-def stop(options: argparse.Namespace) -> int:
+@cleaning_up
+def stop(options: Options) -> int:
     from pidproof.server.stop import stop as run
 
     stopped = run(options.key, grace=options.grace, timeout=options.timeout)
@@ -121,7 +132,7 @@ def stop(options: argparse.Namespace) -> int:
     return 0
 
 
-def status(options: argparse.Namespace) -> int:
+def status(options: Options) -> int:
     from pidproof.server.status import status as run
 
     found = run(options.key, timeout=options.timeout)
@@ -152,7 +163,7 @@ def _facts(found: Status) -> list[tuple[str, str]]:
     return facts + [(name, str(value)) for name, value in optional.items() if value is not None]
 
 
-def list_(options: argparse.Namespace) -> int:
+def list_(options: Options) -> int:
     from pidproof.server.status import list_all
 
     if options.json:

@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-__all__ = ["Ended", "end_on_signals"]
+    from pidproof.cli.grammar import Options
+
+    Run = Callable[[Options], int]
+
+__all__ = ["Ended", "cleaning_up", "end_on_signals"]
 
 
 class Ended(BaseException):
@@ -26,9 +27,13 @@ def _raise(number: int, _frame: object) -> None:
     raise Ended(number)
 
 
-@contextlib.contextmanager
-def end_on_signals() -> Iterator[None]:
-    """Raise `Ended` on SIGTERM and SIGHUP inside the block; one that is ignored stays ignored."""
+def end_on_signals() -> Callable[[], None]:
+    """Raise `Ended` on SIGTERM and SIGHUP from now on; one that is ignored stays ignored.
+
+    Returns what puts back what was there.
+    """
+    import signal
+
     before = {}
     try:
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -36,8 +41,22 @@ def end_on_signals() -> Iterator[None]:
                 before[number] = signal.signal(number, _raise)
     except ValueError:
         pass  # called from another thread, which signals do not reach
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+    return put_back
+
+
+def cleaning_up(run: Run) -> Run:
+    """Wrap a command that holds what a sudden end would leave behind."""
+
+    def command(options: Options) -> int:
+        put_back = end_on_signals()
+        try:
+            return run(options)
+        finally:
+            put_back()
+
+    return command

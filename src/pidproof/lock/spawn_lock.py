@@ -17,7 +17,8 @@ from pidproof import _native
 from pidproof.errors import InvalidArgument, LockLost, LockTimeout, StateError, UnsafePath
 from pidproof.frozen import Frozen
 from pidproof.lock.waiting import PlaceInLine
-from pidproof.process.identity import Liveness, ProcessIdentity, liveness_of
+from pidproof.process.identity import ProcessIdentity
+from pidproof.process.liveness import Liveness, liveness_of
 
 
 TYPE_CHECKING = False

@@ -16,7 +16,7 @@ from pidproof.errors import (
     ProcessSurvived,
     Refused,
 )
-from pidproof.process.identity import Liveness, liveness_of
+from pidproof.process.liveness import Liveness, liveness_of
 
 
 TYPE_CHECKING = False

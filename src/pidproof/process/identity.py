@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 
 from pidproof import _native
@@ -16,31 +15,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pidproof.process.handle import ProcessHandle
+    from pidproof.process.liveness import Liveness
 
-__all__ = ["Liveness", "ProcessIdentity", "identify", "liveness_of"]
-
-
-class Liveness(enum.Enum):
-    """Whether a process that was identified once still runs."""
-
-    ALIVE = "alive"
-    """It is this very process, and it has not exited."""
-    GONE = "gone"
-    """Proven: it has exited, or its pid is another's, or the machine was booted since."""
-    UNKNOWN = "unknown"
-    """Neither could be proven.  Never a licence to kill, to steal or to start another."""
-
-
-_LIVENESS = {
-    _native.ALIVE: Liveness.ALIVE,
-    _native.GONE: Liveness.GONE,
-    _native.UNKNOWN: Liveness.UNKNOWN,
-}
-
-
-def liveness_of(answer: int) -> Liveness:
-    """Return an answer of the C module as what it means."""
-    return _LIVENESS[answer]
+__all__ = ["ProcessIdentity", "identify", "runs"]
 
 
 class ProcessIdentity:
@@ -126,10 +103,14 @@ class ProcessIdentity:
 
     def liveness(self) -> Liveness:
         """Say whether this very process runs.  Never raises; what prevents an answer is UNKNOWN."""
+        from pidproof.process.liveness import liveness_of
+
         return liveness_of(self._native.compare()[0])
 
     def explain(self) -> tuple[Liveness, str]:
         """The same, with the evidence in words."""
+        from pidproof.process.liveness import liveness_of
+
         liveness, reason = self._native.compare()
         return liveness_of(liveness), _native.reason_text(reason)
 
@@ -228,6 +209,14 @@ def _split(raw: bytes) -> tuple[bytes, ...]:
     if not raw:
         return ()
     return tuple(raw.removesuffix(b"\0").split(b"\0"))
+
+
+def runs(identity: ProcessIdentity) -> bool:
+    """Say whether this very process is proven to run; False is not a proof that it does not.
+
+    For those who look and go on: `liveness` costs them the import of enum.
+    """
+    return identity._native.compare()[0] == _native.ALIVE
 
 
 def identify(pid: int) -> ProcessIdentity:

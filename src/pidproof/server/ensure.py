@@ -1,51 +1,47 @@
 # SPDX-License-Identifier: MIT
 """The main job: return the one healthy server of a key, started if need be.
 
-Without the lock: a record that names a process proven alive, of a fitting version, and healthy.
-Under it: the same look again, then end what must not stay, then start.
+Here without the lock: a record that names a process proven alive, of a fitting version, and
+healthy.  All else is `locked`, and only then loaded.
 """
 
 from __future__ import annotations
 
 import time
 
-from pidproof import _native
-from pidproof.errors import (
-    IdentityUnknown,
-    LockLost,
-    LockTimeout,
-    ProcessGone,
-    RecordError,
-    Refused,
-    WaitTimeout,
-    typed,
-)
-from pidproof.lock.spawn_lock import SpawnLock
-from pidproof.process.identity import Liveness
+from pidproof.errors import typed
+from pidproof.process.identity import runs
 from pidproof.server import record as records
-from pidproof.server.fence import Job
-from pidproof.server.health import check_running
+from pidproof.server.checkup import check_running
+from pidproof.server.children import reap_finished
 from pidproof.server.paths import KeyDirectory
-from pidproof.server.record import ENDING, RUNNING, STARTING, BrokenRecord
+from pidproof.server.record import RUNNING, BrokenRecord
 from pidproof.server.results import Running
-from pidproof.server.spawn import reap_finished
 from pidproof.server.version import mismatch_of
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Literal
+    from typing import Literal
 
     from pidproof.server.record import Record
     from pidproof.server.spec import Spec
 
-__all__ = ["ensure", "lock_for", "read_record", "running"]
+__all__ = ["ensure", "running"]
+
+
+def _nothing() -> None:
+    pass
 
 
 @typed
-def ensure(spec: Spec, say: Callable[[str], None]) -> Running:
+def ensure(
+    spec: Spec, say: Callable[[str], None], *, before_lock: Callable[[], None] = _nothing
+) -> Running:
     """Return the healthy server of the key; `say` is told what takes long.
+
+    before_lock: called before anything is held that an end of this process would leave behind.
 
     Raises:
         Error: as `Server.ensure` lists; each says what was found and what was not done.
@@ -57,39 +53,33 @@ def ensure(spec: Spec, say: Callable[[str], None]) -> Running:
     assert directory is not None
     with directory:
         while True:
-            record = _read_quietly(directory, spec.key)
+            try:
+                record = records.read(directory, spec.key)
+            except BrokenRecord:
+                record = None  # it is looked at under the lock
             if record is not None and _is_reusable(directory, record, spec):
                 return running(record, "reused", began)
-            lock = lock_for(directory, spec, "ensure")
-            try:
-                if not lock.acquire(
-                    timeout=max(0.0, deadline - time.monotonic()),
-                    satisfied=_comes_up(directory, spec.key, record, say),
-                ):
-                    continue  # a peer has started it meanwhile: look at that one
-                job = Job(lock=lock, directory=directory, spec=spec, deadline=deadline, say=say)
-                record, action = _ensure_locked(job)
-                return running(record, action, began)
-            except LockLost:
-                if time.monotonic() >= deadline:
-                    raise
-                say(f"another process took over the lock of {spec.key}; looking again")
-            except LockTimeout as error:
-                error.remedy = f"{error.remedy}; its log: pidproof logs {spec.key}"
-                raise
-            finally:
-                lock.release()
+            before_lock()
+            from pidproof.server.locked import ensure_locked
+
+            found = ensure_locked(spec, directory, record, deadline=deadline, say=say)
+            if found is not None:
+                return running(*found, began)
 
 
-def lock_for(directory: KeyDirectory, spec: Spec, purpose: str) -> SpawnLock:
-    """Return the lock of a key, with a hold that no legal work of ours exceeds."""
-    hold = spec.timeout + spec.startup_timeout + 3 * spec.grace + 30.0
-    return SpawnLock(directory.fd, hold=hold, purpose=purpose)
+def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
+    if record.state != RUNNING or record.identity is None:
+        return False
+    if not runs(record.identity) or mismatch_of(record, spec) == "replace":
+        return False
+    timeout = max(0.001, min(spec.probe_timeout, spec.timeout))
+    return check_running(directory, record, spec.probe, timeout).is_ready
 
 
 def running(
     record: Record, action: Literal["reused", "spawned", "adopted", "replaced"], began: float
 ) -> Running:
+    """Return what the caller gets of a record; `began`: `time.monotonic()` of the call."""
     assert record.identity is not None
     return Running(
         key=record.key,
@@ -104,233 +94,3 @@ def running(
         token=record.get("token", ""),
         elapsed_ms=round((time.monotonic() - began) * 1000, 3),
     )
-
-
-# ------------------------------------------------------------------------------- without the lock
-
-
-def _read_quietly(directory: KeyDirectory, key: str) -> Record | None:
-    """Return the record; a broken one is looked at under the lock."""
-    try:
-        return records.read(directory, key)
-    except BrokenRecord:
-        return None
-
-
-def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
-    if record.state != RUNNING or record.identity is None:
-        return False
-    if record.identity.liveness() is not Liveness.ALIVE or mismatch_of(record, spec) == "replace":
-        return False
-    timeout = max(0.001, min(spec.probe_timeout, spec.timeout))
-    return check_running(directory, record, spec.probe, timeout).is_ready
-
-
-def _comes_up(
-    directory: KeyDirectory, key: str, seen: Record | None, say: Callable[[str], None]
-) -> Callable[[], bool]:
-    """Return what asks: is there a running server now that we have not looked at yet?"""
-
-    def has_come_up() -> bool:
-        say(f"waiting for {key}: another process is starting or ending it")
-        now = _read_quietly(directory, key)
-        if now is None or now.state != RUNNING or now.identity is None:
-            return False
-        if seen is not None and seen.state == RUNNING and now.is_same_start(seen):
-            return False
-        return now.identity.liveness() is Liveness.ALIVE
-
-    return has_come_up
-
-
-# ---------------------------------------------------------------------------------- under the lock
-
-
-def read_record(directory: KeyDirectory, key: str) -> Record | None:
-    """Return the record under the lock; a broken one is none if nobody claims to be its server.
-
-    Raises:
-        RecordError: it is broken, and a process runs that was started under it.
-    """
-    try:
-        return records.read(directory, key)
-    except BrokenRecord as error:
-        from pidproof.server.sweep import claimants
-
-        for identity in claimants(f"{directory.path}/{records.NAME}"):
-            raise RecordError(
-                f"{error}, and process {identity.pid} was started under it; nothing was done",
-                remedy=f"end that process: pidproof sweep, or pidproof kill {identity}",
-                path=f"{directory.path}/{records.NAME}",
-                pid=identity.pid,
-            ) from error
-        return None
-
-
-def _ensure_locked(
-    job: Job,
-) -> tuple[Record, Literal["reused", "spawned", "adopted", "replaced"]]:
-    from pidproof.server.start import start
-
-    previous = read_record(job.directory, job.spec.key)
-    action: Literal["spawned", "replaced"] = "spawned"
-    extra: dict[str, Any] = {}
-    if previous is not None and previous.identity is not None:
-        liveness, evidence = previous.identity.explain()
-        if liveness is Liveness.UNKNOWN:
-            extra = _beside(job, previous, evidence)
-        elif liveness is Liveness.ALIVE:
-            outcome = _settle(job, previous)
-            if outcome is None:
-                pass  # it exited by itself while we looked
-            elif isinstance(outcome, dict):
-                action, extra = "replaced", outcome
-                # Whoever ends a server owes another one: its start gets the time that a start has.
-                owed = max(job.deadline, time.monotonic() + job.spec.startup_timeout)
-                job = Job(**{**job.as_dict(), "deadline": owed})
-            else:
-                return outcome
-        else:
-            _clear_session(job, previous)
-    if previous is not None and (kept := previous.beside()):
-        extra["beside"] = [*kept, *extra.get("beside", ())]
-    return start(job, previous, extra=extra), action
-
-
-def _beside(job: Job, previous: Record, evidence: str) -> dict[str, Any]:
-    """A server that can be neither proven nor ended: only on demand is one started beside it."""
-    assert previous.identity is not None
-    if job.spec.on_unknown != "beside":
-        raise IdentityUnknown(
-            f"whether the recorded server of {previous.key!r} (process "
-            f"{previous.identity.pid}) still runs cannot be told: {evidence}; "
-            "nothing was ended and nothing started",
-            remedy="look from where it was started, or start another beside it with "
-            "--on-unknown beside",
-            pid=previous.identity.pid,
-        )
-    return {"beside": [str(previous.identity)]}
-
-
-def _clear_session(job: Job, previous: Record) -> None:
-    """End what a server that died has left running of its session."""
-    from pidproof.server import log
-    from pidproof.server.terminate import end_session
-
-    ended = end_session(job.lock, job.directory, previous, grace=job.spec.grace)
-    if ended and previous.identity is not None:
-        log.append_history(
-            job.directory,
-            "cleared",
-            pid=previous.identity.pid,
-            evidence=f"{ended} processes of the session of a server that is gone",
-        )
-
-
-def _settle(
-    job: Job, record: Record
-) -> tuple[Record, Literal["reused", "adopted"]] | dict[str, Any] | None:
-    """Decide about a recorded server that runs: return it, or end it.
-
-    After ending it, returns the fields that the next record is to carry; None: it exited by itself.
-    """
-    from pidproof.server import log
-    from pidproof.server.spawn import check_command
-    from pidproof.server.terminate import end_server
-
-    assert record.identity is not None
-    mismatch = mismatch_of(record, job.spec)
-    reason = f"version {record.version}, not {job.spec.version}"
-    if record.state == ENDING:
-        reason = "whoever was ending it died half way"
-    elif mismatch != "replace":
-        try:
-            kept, reason = _keep_if_healthy(job, record)
-        except ProcessGone:
-            _clear_session(job, record)
-            return None
-        if kept is not None:
-            return kept
-    if record.managed != "auto":
-        raise Refused(
-            f"process {record.identity.pid}, the server of {record.key!r}, was started by hand "
-            f"and is not what was asked for ({reason}); it was left alone",
-            remedy=f"pidproof stop {record.key}, then run this again",
-            pid=record.identity.pid,
-        )
-    check_command(job.spec)  # who cannot be started is no reason to end what runs
-    job.say(f"ending process {record.identity.pid} of {record.key}: {reason}")
-    how = end_server(
-        job.lock,
-        job.directory,
-        record,
-        grace=job.spec.grace,
-        pattern=record.pattern(),
-        also=job.spec.pattern,
-    )
-    log.append_history(job.directory, "ended", pid=record.identity.pid, how=how, evidence=reason)
-    if mismatch == "replace":
-        return {"replaced": {"version": record.version, "at": _native.boot_clock()}}
-    return {}
-
-
-def _keep_if_healthy(
-    job: Job, record: Record
-) -> tuple[tuple[Record, Literal["reused", "adopted"]] | None, str]:
-    """Return the server if it is healthy, or comes up in the time its start has; else why not."""
-    from pidproof.server.health import check_patiently, wait_ready
-    from pidproof.server.probe import Health
-    from pidproof.server.start import publish
-
-    assert record.identity is not None
-    spec, until = job.spec, 0.0
-    with record.identity.open() as handle:
-        if record.state == STARTING:
-            # Its launcher died after letting it run: it has what is left of its start-up time.
-            now = _native.boot_clock()
-            age = now - (record.get("started") or now)
-            whole = record.option("startup_timeout") or spec.startup_timeout
-            until = time.monotonic() + whole - age
-            checkup = wait_ready(
-                job.directory,
-                record,
-                spec.probe,
-                timeout=spec.probe_timeout,
-                deadline=min(job.deadline, until),
-                handle=handle,
-                say=job.say,
-            )
-        else:
-            checkup = check_patiently(
-                job.directory,
-                record,
-                spec.probe,
-                timeout=spec.probe_timeout,
-                threshold=spec.failure_threshold,
-                deadline=job.deadline,
-                handle=handle,
-            )
-        if handle.liveness() is Liveness.GONE:
-            raise ProcessGone(f"process {handle.pid} has exited", pid=handle.pid)
-        if checkup.outcome.health is Health.UNKNOWN:
-            raise IdentityUnknown(
-                f"whether {record.key!r} (process {handle.pid}) is healthy cannot be told: "
-                f"{checkup.outcome.detail}; it was left alone",
-                remedy="run this from where that port or socket can be reached",
-                pid=handle.pid,
-            )
-        if not checkup.is_ready:
-            is_settled = checkup.settled if record.state != STARTING else until <= job.deadline
-            if not is_settled and not checkup.stranger:
-                raise WaitTimeout(
-                    f"whether {record.key!r} (process {handle.pid}) is healthy was not settled in "
-                    f"the {spec.timeout:g} s given ({checkup.outcome.detail}); it was left alone",
-                    remedy="wait longer (--timeout)",
-                    pid=handle.pid,
-                )
-            return None, checkup.outcome.detail
-    if record.state == STARTING:
-        return (publish(job, record, checkup), "adopted"), ""
-    if checkup.listener != record.get("listener"):
-        record = publish(job, record, checkup)
-    return (record, "reused"), ""

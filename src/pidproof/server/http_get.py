@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""One HTTP/1.1 GET for its status code: what a probe needs, without the import of http.client."""
+"""TCP and one HTTP/1.1 GET for its status code: what a probe needs, and no more is imported.
+
+`_socket` is what the socket module wraps; without the wrapping, and so without enum and selectors.
+"""
 
 from __future__ import annotations
 
-import socket
 import time
+from _socket import AF_INET, SOCK_STREAM, socket
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["status_of"]
+__all__ = ["connect", "status_of"]
 
 LINE_LIMIT = 4096
 
@@ -35,10 +38,29 @@ def status_of(
         *(f"{name}: {value}" for name, value in headers.items()),
     ]
     request = "\r\n".join([*lines, "", ""]).encode("latin-1")
-    with socket.create_connection((host, port), timeout=timeout) as connection:
+    connection = connect(host, port, timeout)
+    try:
         connection.settimeout(_left(deadline))
         connection.sendall(request)
         return _parse(_read_line(connection, deadline))
+    finally:
+        connection.close()
+
+
+def connect(host: str, port: int, timeout: float) -> socket:
+    """Connect to a port of an IPv4 address; the caller closes what is returned.
+
+    Raises:
+        OSError: it could not be reached, or not in time (TimeoutError).
+    """
+    connection = socket(AF_INET, SOCK_STREAM)
+    try:
+        connection.settimeout(timeout)
+        connection.connect((host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _left(deadline: float) -> float:
@@ -48,7 +70,7 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _read_line(connection: socket.socket, deadline: float) -> bytes:
+def _read_line(connection: socket, deadline: float) -> bytes:
     """Read up to the first newline; a peer that drips bytes cannot outlast the deadline."""
     line = b""
     while b"\n" not in line:

@@ -9,11 +9,13 @@ import time
 from pidproof import _native
 from pidproof.errors import Refused, typed
 from pidproof.interrupts import unignore
-from pidproof.process.identity import Liveness, identify
+from pidproof.process.identity import identify
+from pidproof.process.liveness import Liveness
 from pidproof.server import log
 from pidproof.server import record as records
-from pidproof.server.ensure import lock_for, read_record, running
+from pidproof.server.ensure import running
 from pidproof.server.fence import Job, fenced
+from pidproof.server.locked import lock_for, read_record
 from pidproof.server.paths import KeyDirectory
 from pidproof.server.plan import LISTEN_FD, Plan, choose_port, prepare
 from pidproof.server.spawn import check_command, exec_error

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 
 from pidproof.errors import InvalidArgument
@@ -13,13 +12,18 @@ from pidproof.frozen import Frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Final, Literal
 
     from pidproof.server.paths import KeyDirectory
 
+    Health = Literal["ready", "busy", "failed", "unknown"]
+
 __all__ = [
+    "BUSY",
+    "FAILED",
+    "READY",
+    "UNKNOWN",
     "Exec",
-    "Health",
     "Http",
     "LogLine",
     "Outcome",
@@ -33,17 +37,15 @@ __all__ = [
 LOG_LIMIT = 16 << 20
 
 
-class Health(enum.Enum):
-    """What a probe found."""
-
-    READY = "ready"
-    """It serves."""
-    BUSY = "busy"
-    """It answered that it cannot serve yet or just now."""
-    FAILED = "failed"
-    """It did not answer, or answered wrongly."""
-    UNKNOWN = "unknown"
-    """We were not allowed, or not able, to ask."""
+# What a probe found.  Strings, for an enum would cost the fast path its import.
+READY: Final = "ready"
+"""It serves."""
+BUSY: Final = "busy"
+"""It answered that it cannot serve yet or just now."""
+FAILED: Final = "failed"
+"""It did not answer, or answered wrongly."""
+UNKNOWN: Final = "unknown"
+"""We were not allowed, or not able, to ask."""
 
 
 class Outcome(Frozen):
@@ -83,11 +85,11 @@ class Probe:
             return self._ask(target, timeout)
         except PermissionError as error:
             # A sandbox that may not connect has learned nothing about the server.
-            return Outcome(health=Health.UNKNOWN, detail=f"not allowed to ask: {error}")
+            return Outcome(health=UNKNOWN, detail=f"not allowed to ask: {error}")
         except TimeoutError:
-            return Outcome(health=Health.FAILED, detail=f"no answer within {timeout:g} s")
+            return Outcome(health=FAILED, detail=f"no answer within {timeout:g} s")
         except (OSError, ValueError) as error:
-            return Outcome(health=Health.FAILED, detail=str(error))
+            return Outcome(health=FAILED, detail=str(error))
 
     def _ask(self, target: Target, timeout: float) -> Outcome:
         raise TypeError(f"{type(self).__name__} does not say how to ask")
@@ -98,7 +100,7 @@ class Probe:
 
 
 def _ready(detail: str) -> Outcome:
-    return Outcome(health=Health.READY, detail=detail)
+    return Outcome(health=READY, detail=detail)
 
 
 class Http(Probe):
@@ -145,7 +147,7 @@ class Http(Probe):
         if code == self.status or (self.status is None and 200 <= code < 400):
             return _ready(detail)
         busy = code in {429, 503}
-        return Outcome(health=Health.BUSY if busy else Health.FAILED, detail=detail)
+        return Outcome(health=BUSY if busy else FAILED, detail=detail)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -164,10 +166,10 @@ class Tcp(Probe):
     needs_port = True
 
     def _ask(self, target: Target, timeout: float) -> Outcome:
-        import socket
+        from pidproof.server.http_get import connect
 
         assert target.port is not None
-        socket.create_connection(("127.0.0.1", target.port), timeout=timeout).close()
+        connect("127.0.0.1", target.port, timeout).close()
         return _ready(f"port {target.port} accepts connections")
 
     def to_json(self) -> dict[str, Any]:
@@ -205,7 +207,7 @@ class Unix(Probe):
             from pidproof.server.listener import describe
 
             stranger = describe(pid, uid)
-            return Outcome(health=Health.FAILED, detail=f"{self.path} belongs to {stranger}")
+            return Outcome(health=FAILED, detail=f"{self.path} belongs to {stranger}")
         return _ready(f"{self.path} accepts connections")
 
     def to_json(self) -> dict[str, Any]:
@@ -251,7 +253,7 @@ class Exec(Probe):
                 process.wait()
         if code == 0:
             return _ready(f"{words[0]} exited with 0")
-        return Outcome(health=Health.FAILED, detail=f"{words[0]} exited with {code}")
+        return Outcome(health=FAILED, detail=f"{words[0]} exited with {code}")
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "command": self.command}
@@ -282,9 +284,7 @@ class LogLine(Probe):
         for line in lines:
             if re.search(self.regex, line):
                 return _ready(f"the log says {line.strip()[:200]!r}")
-        return Outcome(
-            health=Health.BUSY, detail=f"none of {len(lines)} log lines matches {self.regex!r}"
-        )
+        return Outcome(health=BUSY, detail=f"none of {len(lines)} log lines matches {self.regex!r}")
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "regex": self.regex}
@@ -304,10 +304,10 @@ class Call(Probe):
             answer = self.function(target)
         except Exception as error:
             detail = f"the probe raised {type(error).__name__}: {error}"
-            return Outcome(health=Health.FAILED, detail=detail)
+            return Outcome(health=FAILED, detail=detail)
         if answer:
             return _ready("the probe said yes")
-        return Outcome(health=Health.BUSY, detail="the probe said no")
+        return Outcome(health=BUSY, detail="the probe said no")
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind}
@@ -321,7 +321,7 @@ class _Elsewhere(Probe):
 
     def _ask(self, target: Target, timeout: float) -> Outcome:
         detail = "it is probed by a function of the program that started it"
-        return Outcome(health=Health.UNKNOWN, detail=detail)
+        return Outcome(health=UNKNOWN, detail=detail)
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind}

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import json
-
 from pidproof.errors import Error, InvalidArgument, InvalidToken, RecordError
-from pidproof.process.identity import Liveness, ProcessIdentity
+from pidproof.process.identity import ProcessIdentity
+from pidproof.server.decode import decode
 
 
 TYPE_CHECKING = False
@@ -103,6 +102,8 @@ class Record:
 
     def beside(self) -> list[str]:
         """Return the tokens of the servers it was started beside that are not proven gone."""
+        from pidproof.process.liveness import Liveness
+
         tokens = self.data.get("beside") or []
         gone = Liveness.GONE
         return [text for text in tokens if ProcessIdentity.parse(text).liveness() is not gone]
@@ -175,7 +176,7 @@ def _unsound(data: dict[str, Any]) -> str | None:
 
 def _parse(raw: bytes, key: str, path: str) -> Record:
     try:
-        data = json.loads(raw)
+        data = decode(raw)
     except (ValueError, RecursionError) as error:
         raise BrokenRecord(f"{path} does not parse: {error}") from error
     if not isinstance(data, dict):
@@ -227,7 +228,7 @@ def read(directory: KeyDirectory, key: str | None) -> Record | None:
         raise BrokenRecord(f"{path} is longer than {LIMIT} bytes")
     if key is None:
         try:
-            key = json.loads(raw)["key"]
+            key = decode(raw)["key"]
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise BrokenRecord(f"{path} does not parse: {error}") from error
     return _parse(raw, key, path)
@@ -244,6 +245,8 @@ def write(directory: KeyDirectory, record: Record, *, reserve: int = 0) -> None:
         InvalidArgument: it would be longer than what is read back.
         StateError: it cannot be written.
     """
+    import json
+
     data = {"schema": SCHEMA, **record.data}
     raw = json.dumps(data, indent=1).encode() + b"\n"
     if (unsound := _unsound(data)) is not None:

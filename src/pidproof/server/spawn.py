@@ -19,6 +19,7 @@ from pidproof.errors import (
     StateError,
 )
 from pidproof.process.identity import ProcessIdentity, identify
+from pidproof.server import children
 
 
 TYPE_CHECKING = False
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from pidproof.server.spec import Spec
 
-__all__ = ["Child", "check_command", "exec_error", "find_command", "has_execed", "reap_finished"]
+__all__ = ["Child", "check_command", "exec_error", "find_command", "has_execed"]
 
 # How long fork to exec may take: the kernel loads the program in between, perhaps from a slow disk.
 EXEC_TIMEOUT = 30.0
@@ -262,15 +263,16 @@ class Child:
             poller = select.poll()
             poller.register(self._gate.pid_fd, select.POLLIN)
             poller.poll(max(0, int(timeout * 1000 + 0.999)))
-            self._collect()
+            self.collect()
             return self._status
         deadline, pause = time.monotonic() + timeout, 0.001
-        while not self._collect() and (left := deadline - time.monotonic()) > 0:
+        while not self.collect() and (left := deadline - time.monotonic()) > 0:
             time.sleep(min(pause, left))  # before Linux 5.3 there is no event to wait for
             pause = min(pause * 2, 0.05)
         return self._status
 
-    def _collect(self) -> bool:
+    def collect(self) -> bool:
+        """Reap it if it has ended; say whether it is reaped."""
         try:
             pid, status = self._wait()
         except ChildProcessError:
@@ -309,15 +311,4 @@ class Child:
     def hand_over(self) -> None:
         """Let it live on.  It is reaped by later calls into this package if it ends before us."""
         self._gate.close()
-        _unreaped.append(self)
-
-
-_unreaped: list[Child] = []
-
-
-def reap_finished() -> None:
-    """Collect the children of this process that have ended since they were handed over."""
-    _unreaped[:] = [child for child in _unreaped if not child._collect()]
-
-
-os.register_at_fork(after_in_child=_unreaped.clear)
+        children.keep(self)

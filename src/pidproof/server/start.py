@@ -22,7 +22,7 @@ from pidproof.errors import (
     StateError,
 )
 from pidproof.interrupts import held_back
-from pidproof.process.identity import Liveness
+from pidproof.process.liveness import Liveness
 from pidproof.server import listener, log
 from pidproof.server import record as records
 from pidproof.server.fence import fenced
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pidproof.process.identity import ProcessIdentity
+    from pidproof.server.checkup import Checkup
     from pidproof.server.fence import Job
-    from pidproof.server.health import Checkup
     from pidproof.server.record import Record
 
 __all__ = ["publish", "start"]

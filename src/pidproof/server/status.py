@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from pidproof.errors import InvalidArgument, typed
 from pidproof.process.handle import state_of
-from pidproof.process.identity import Liveness
+from pidproof.process.liveness import Liveness
 from pidproof.server import record as records
-from pidproof.server.health import check, check_running
+from pidproof.server.checkup import check, check_running
 from pidproof.server.paths import KeyDirectory, list_names
-from pidproof.server.probe import Health, from_json
+from pidproof.server.probe import READY, UNKNOWN, from_json
 from pidproof.server.record import ENDING, FAILED, STARTING, STOPPED, BrokenRecord, Record
 from pidproof.server.results import Status
 
@@ -129,9 +129,9 @@ def _judge(
     is_starting = record.state == STARTING
     checkup = (check if is_starting else check_running)(directory, record, asked, timeout)
     health, detail = checkup.outcome.health, checkup.outcome.detail
-    if health is Health.READY:
+    if health == READY:
         return "healthy", detail
-    if health is Health.UNKNOWN:
+    if health == UNKNOWN:
         return "unknown", detail
     if is_starting:
         return "starting", detail

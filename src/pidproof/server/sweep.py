@@ -8,7 +8,7 @@ import os
 from pidproof import _native
 from pidproof.errors import Error, IdentityUnknown, LockTimeout, ProcessGone, typed
 from pidproof.lock.spawn_lock import SpawnLock
-from pidproof.process.identity import Liveness
+from pidproof.process.liveness import Liveness
 from pidproof.process.scan import find
 from pidproof.server import log
 from pidproof.server import record as records

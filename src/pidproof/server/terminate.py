@@ -10,7 +10,8 @@ import time
 from pidproof import _native
 from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused, StateError
 from pidproof.process.handle import KILL_TIMEOUT, ancestors, survived
-from pidproof.process.identity import Liveness, identify
+from pidproof.process.identity import identify
+from pidproof.process.liveness import Liveness
 from pidproof.server import listener
 from pidproof.server import record as records
 from pidproof.server.fence import fenced
