@@ -20,6 +20,7 @@ OF_SYSTEM = {
         "signal_linux.c",
         "read_linux.c",
         "scan_linux.c",
+        "sockets_linux.c",
         "listener_linux.c",
         "event_linux.c",
         "forking_linux.c",

@@ -1,89 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Whose socket listens on a port: /proc/net/tcp names its inode (proc_net(5)), and the process
- * that holds it shows a descriptor with that inode. */
+ * Whose socket listens on a port: its inode is that of a descriptor that /proc shows of the process
+ * that holds it. */
 #include "pp.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "procfs_linux.h"
+#include "sockets_linux.h"
 #include "util.h"
-
-#define SOCKETS 256 /* of one port: one for each family, more only with SO_REUSEPORT */
-
-struct sockets {
-    uint64_t inodes[SOCKETS];
-    uint32_t uid;
-    size_t count;
-};
-
-static void
-close_file(FILE **file)
-{
-    if (*file)
-        (void) fclose(*file);
-}
-
-#define CLEANUP_FILE __attribute__((cleanup(close_file)))
-
-/* Would a connection to 127.0.0.1 reach a socket bound to this address?  The kernel prints each
- * 32-bit word in host order. */
-static int
-takes_loopback(const char *address, size_t length)
-{
-    static const char any[] = "00000000000000000000000000000000";
-    static const char mapped[] = "0000000000000000FFFF0000";
-
-    if (length == 32 && memcmp(address, mapped, 24) == 0) {
-        address += 24;
-        length = 8;
-    }
-    return memcmp(address, any, length) == 0 ||
-           (length == 8 && memcmp(address, "0100007F", 8) == 0);
-}
-
-static int
-collect(const char *path, int32_t port, struct sockets *sockets)
-{
-    CLEANUP_FILE FILE *file = fopen(path, "re");
-    char line[512], buffer[16384]; /* stdio's own would take a call for every six sockets */
-
-    if (!file)
-        return errno == ENOENT ? 0 : -errno; /* a kernel without IPv6 */
-    (void) setvbuf(file, buffer, _IOFBF, sizeof(buffer));
-    while (fgets(line, sizeof(line), file)) {
-        char address[33];
-        unsigned found_port, state, uid;
-        uint64_t inode;
-
-        if (sscanf(
-                line,
-                " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64,
-                address, &found_port, &state, &uid, &inode) != 5)
-            continue;
-        if (state != 0x0A /* TCP_LISTEN */ || found_port != (unsigned) port || !inode ||
-            !takes_loopback(address, strlen(address)))
-            continue;
-        if (sockets->count == SOCKETS)
-            return -ENOBUFS;
-        sockets->uid = uid;
-        sockets->inodes[sockets->count++] = inode;
-    }
-    return ferror(file) ? -errno : 0;
-}
-
-/* Beside a socket of IPv4, one of IPv6 takes no connection to 127.0.0.1: both can be bound only
- * with IPV6_V6ONLY, and with SO_REUSEPORT the kernel prefers the former. */
-static int
-collect_all(int32_t port, struct sockets *sockets)
-{
-    int r = collect("/proc/self/net/tcp", port, sockets);
-
-    if (r == 0 && !sockets->count)
-        r = collect("/proc/self/net/tcp6", port, sockets);
-    return r;
-}
 
 /* The inode that /proc/<pid>/fd/<name> is a socket of, or 0. */
 static uint64_t
@@ -148,7 +73,7 @@ pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
 
     if (!(host->features & PP_HAS_PROC))
         return -EXDEV;
-    r = collect_all(port, &sockets);
+    r = sockets_on_port(port, &sockets);
     if (r < 0)
         return r;
     if (!sockets.count)
@@ -204,7 +129,7 @@ pp_listener_check(const struct pp_host *host, int32_t port, int32_t pid, int32_t
     if (socket_inode(pid, name) != inode)
         return 0;
     /* It may have been shut down and kept, and its port be another's by now. */
-    r = collect_all(port, &sockets);
+    r = sockets_on_port(port, &sockets);
     if (r < 0)
         return r;
     return sockets.count == 1 && sockets.inodes[0] == inode;

@@ -33,8 +33,9 @@ FLOORS = [
 # All that a healthy `pidproof ensure --http` loads beyond a bare interpreter, and no more.
 FAST_PATH = {
     *("__future__", "_cffi_backend", "_json", "_socket", "encodings.ascii", "errno"),
-    *("pidproof", "pidproof._native", "pidproof._pp", "pidproof.errors", "pidproof.frozen"),
-    *("pidproof.process", "pidproof.process.identity"),
+    *("pidproof", "pidproof._native", "pidproof._pp", "pidproof._pp.lib"),
+    *("pidproof.errors", "pidproof.frozen"),
+    *("pidproof.process", "pidproof.process.identity", "pidproof.process.liveness"),
     "pidproof.server",
     *(f"pidproof.server.{name}" for name in (
         "checkup", "children", "decode", "ensure", "http_get", "listener", "paths", "probe",

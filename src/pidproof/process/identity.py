@@ -7,6 +7,7 @@ import os
 
 from pidproof import _native
 from pidproof.errors import IdentityUnknown, InvalidToken, ProcessGone
+from pidproof.process.liveness import Liveness, liveness_of
 
 
 TYPE_CHECKING = False
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pidproof.process.handle import ProcessHandle
-    from pidproof.process.liveness import Liveness
 
-__all__ = ["ProcessIdentity", "identify", "runs"]
+__all__ = ["ProcessIdentity", "identify"]
 
 
 class ProcessIdentity:
@@ -103,14 +103,10 @@ class ProcessIdentity:
 
     def liveness(self) -> Liveness:
         """Say whether this very process runs.  Never raises; what prevents an answer is UNKNOWN."""
-        from pidproof.process.liveness import liveness_of
-
         return liveness_of(self._native.compare()[0])
 
     def explain(self) -> tuple[Liveness, str]:
         """The same, with the evidence in words."""
-        from pidproof.process.liveness import liveness_of
-
         liveness, reason = self._native.compare()
         return liveness_of(liveness), _native.reason_text(reason)
 
@@ -209,14 +205,6 @@ def _split(raw: bytes) -> tuple[bytes, ...]:
     if not raw:
         return ()
     return tuple(raw.removesuffix(b"\0").split(b"\0"))
-
-
-def runs(identity: ProcessIdentity) -> bool:
-    """Say whether this very process is proven to run; False is not a proof that it does not.
-
-    For those who look and go on: `liveness` costs them the import of enum.
-    """
-    return identity._native.compare()[0] == _native.ALIVE
 
 
 def identify(pid: int) -> ProcessIdentity:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from pidproof.errors import typed
-from pidproof.process.identity import runs
+from pidproof.process.liveness import Liveness
 from pidproof.server import record as records
 from pidproof.server.checkup import check_running
 from pidproof.server.children import reap_finished
@@ -70,7 +70,7 @@ def ensure(
 def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
     if record.state != RUNNING or record.identity is None:
         return False
-    if not runs(record.identity) or mismatch_of(record, spec) == "replace":
+    if record.identity.liveness() is not Liveness.ALIVE or mismatch_of(record, spec) == "replace":
         return False
     timeout = max(0.001, min(spec.probe_timeout, spec.timeout))
     return check_running(directory, record, spec.probe, timeout).is_ready

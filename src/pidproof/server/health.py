@@ -104,11 +104,15 @@ def wait_ready(
     """Ask a starting server until it is ready, exits, or the deadline passes; a stranger on its
     port ends the wait too.  Returns the last checkup."""
     pause, said, said_at = FIRST_PAUSE, "", 0.0
+    before: Checkup | None = None
     while True:
-        left = deadline - time.monotonic()
-        result = check(directory, record, probe, max(0.001, min(timeout, left)))
+        given = max(0.001, min(timeout, deadline - time.monotonic()))
+        result = check(directory, record, probe, given)
         if result.is_ready or result.stranger:
             return result
+        if given < timeout and before is not None:
+            result = before  # what it said in its full time tells more than silence in less
+        before = result
         left = deadline - time.monotonic()
         if left <= 0 or handle.liveness() is Liveness.GONE:
             return result

@@ -16,7 +16,6 @@ from pidproof.errors import (
     WaitTimeout,
 )
 from pidproof.lock.spawn_lock import SpawnLock
-from pidproof.process.identity import runs
 from pidproof.process.liveness import Liveness
 from pidproof.server import record as records
 from pidproof.server.fence import Job
@@ -92,7 +91,7 @@ def _comes_up(
             return False
         if seen is not None and seen.state == RUNNING and now.is_same_start(seen):
             return False
-        return runs(now.identity)
+        return now.identity.liveness() is Liveness.ALIVE
 
     return has_come_up
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pidproof.errors import Error, InvalidArgument, InvalidToken, RecordError
 from pidproof.process.identity import ProcessIdentity
+from pidproof.process.liveness import Liveness
 from pidproof.server.decode import decode
 
 
@@ -102,8 +103,6 @@ class Record:
 
     def beside(self) -> list[str]:
         """Return the tokens of the servers it was started beside that are not proven gone."""
-        from pidproof.process.liveness import Liveness
-
         tokens = self.data.get("beside") or []
         gone = Liveness.GONE
         return [text for text in tokens if ProcessIdentity.parse(text).liveness() is not gone]
