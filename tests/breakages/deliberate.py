@@ -171,7 +171,7 @@ IN_PYTHON = (
     ),
     Breakage(
         "under the lock the record is not looked at again",
-        "src/pidproof/server/ensure.py",
+        "src/pidproof/server/locked.py",
         "    previous = read_record(job.directory, job.spec.key)\n",
         "    previous: Record | None = None\n",
         (
@@ -203,7 +203,7 @@ IN_PYTHON = (
     Breakage(
         "a server that is handed over is never reaped",
         "src/pidproof/server/spawn.py",
-        "        _unreaped.append(self)\n",
+        "        children.keep(self)\n",
         "",
         (f"{SERVER}ensure.py::test_a_child_that_ends_after_it_was_handed_over_leaves_no_zombie",),
     ),
@@ -216,7 +216,7 @@ IN_PYTHON = (
     ),
     Breakage(
         "unknown is taken for gone",
-        "src/pidproof/server/ensure.py",
+        "src/pidproof/server/locked.py",
         "        if liveness is Liveness.UNKNOWN:\n",
         "        if liveness is None:\n",
         (f"{SERVER}unknown.py::test_nothing_is_started_and_nothing_ended",),

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import wait_until
 from pidproof import LockLost, LockTimeout, Running, Server, SpawnLock
-from pidproof.server import ensure, fence, start, stop
+from pidproof.server import fence, locked, start, stop
 from pidproof.server import record as records
 from pidproof.server.paths import KeyDirectory
 from servers import QUICK, is_alive, meanwhile, sleeper
@@ -165,16 +165,16 @@ def test_what_a_peer_started_just_before_the_lock_was_free_is_found_under_it(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first look saw nothing; between it and the lock another has come and gone."""
-    lock_for: Callable[[KeyDirectory, Spec, str], SpawnLock] = ensure.lock_for
+    lock_for: Callable[[KeyDirectory, Spec, str], SpawnLock] = locked.lock_for
     peers: list[Running] = []
 
     def after_a_peer(directory: KeyDirectory, spec: Spec, purpose: str) -> SpawnLock:
         if not peers:
-            monkeypatch.setattr(ensure, "lock_for", lock_for)
+            monkeypatch.setattr(locked, "lock_for", lock_for)
             peers.append(sleeper().ensure())
         return lock_for(directory, spec, purpose)
 
-    monkeypatch.setattr(ensure, "lock_for", after_a_peer)
+    monkeypatch.setattr(locked, "lock_for", after_a_peer)
     running = sleeper().ensure()
     assert (running.action, running.pid) == ("reused", peers[0].pid)
     assert state.servers() == [running.pid]

@@ -23,7 +23,7 @@ from helpers import (
     wait_until,
 )
 from pidproof import Running, SpawnLock
-from pidproof.process.identity import Liveness
+from pidproof.process.liveness import Liveness
 from pidproof.server.paths import KeyDirectory
 from servers import is_alive, kill, sleeper
 from worlds import (
