@@ -5,21 +5,21 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import NEEDS_ROOT, NOBODY, python, run, wait_until
+from helpers import NEEDS_ROOT, NOBODY, TESTS, python, run, wait_until
 from pidproof import Http, IdentityUnknown, PortInUse, Server, Tcp, identify
 from pidproof.server import listener
 from servers import PYTHON, QUICK, free_port, kill, stranger
 
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from servers import Small, State
 
 NEEDS_IPV6 = pytest.mark.skipif(
@@ -245,3 +245,38 @@ def test_http_over_a_dual_stack_socket_is_ready(small: Small) -> None:
         pytest.skip("needs IPv6")
     running = Server("web", small.command("--host", "::"), probe=Http("/"), **QUICK).ensure()
     assert running.action == "spawned"
+
+
+@pytest.mark.parametrize("denied", [errno.EPERM, errno.EPROTONOSUPPORT])
+@pytest.mark.parametrize("host", HOSTS)
+def test_without_netlink_the_listener_is_found_all_the_same(denied: int, host: str) -> None:
+    """A sandbox that has no sock_diag(7) has /proc/net/tcp."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family, dualstack_ipv6=":" in host) as server:
+        port = server.getsockname()[1]
+        code = f"""
+            import os, sys
+            sys.path.insert(0, {str(TESTS)!r})
+            import seccomp
+            from pidproof import _native
+            before = _native.find_listener({port}, 0)
+            seccomp.deny(seccomp.SOCKET, {denied}, first={socket.AF_NETLINK})
+            after = _native.find_listener({port}, 0)
+            pid, fd, inode = before[1], before[2], before[4]
+            print(before == after, pid == os.getppid(),
+                  _native.check_listener({port}, pid, fd, inode),
+                  _native.find_listener({free_port()}, 0))
+        """
+        assert run(python(code)).split() == ["True", "True", "True", "None"]
+
+
+def test_connections_are_not_looked_through_to_find_a_listener() -> None:
+    """/proc/net/tcp prints each of them; sock_diag(7) is asked for those that listen."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        code = f"from pidproof import _native; print(_native.find_listener({port}, 0)[1])"
+        if shutil.which("strace") is None:
+            pytest.skip("needs strace")
+        traced = run(["strace", "-e", "trace=openat", "-o", "/dev/stdout", *python(code)])
+    assert str(os.getpid()) in traced.splitlines()
+    assert "/net/tcp" not in traced
