@@ -10,6 +10,9 @@
 #include "procfs_linux.h"
 #include "util.h"
 
+/* local address, port, state, uid, inode */
+#define TABLE_LINE                                                                            \
+    " %*u: %32[0-9A-F]:%4x %*[0-9A-F]:%*x %2x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64
 #define SOCKETS 256 /* of one port: one for each family, more only with SO_REUSEPORT */
 
 struct sockets {
@@ -39,8 +42,27 @@ takes_loopback(const char *address, size_t length)
         address += 24;
         length = 8;
     }
+    if (length != 8 && length != 32)
+        return 0;
     return memcmp(address, any, length) == 0 ||
            (length == 8 && memcmp(address, "0100007F", 8) == 0);
+}
+
+/* What we want of a line of /proc/net/tcp or tcp6. */
+struct table_line {
+    char address[33];
+    unsigned port, state, uid;
+    uint64_t inode;
+};
+
+/* 1 or 0: no socket stands in this line. */
+static int
+parse_line(const char *line, struct table_line *ret_line)
+{
+    int fields = sscanf(line, TABLE_LINE, ret_line->address, &ret_line->port, &ret_line->state,
+                        &ret_line->uid, &ret_line->inode);
+
+    return fields == 5;
 }
 
 static int
@@ -53,22 +75,16 @@ collect(const char *path, int32_t port, struct sockets *sockets)
         return errno == ENOENT ? 0 : -errno; /* a kernel without IPv6 */
     (void) setvbuf(file, buffer, _IOFBF, sizeof(buffer));
     while (fgets(line, sizeof(line), file)) {
-        char address[33];
-        unsigned found_port, state, uid;
-        uint64_t inode;
+        struct table_line found;
 
-        if (sscanf(
-                line,
-                " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64,
-                address, &found_port, &state, &uid, &inode) != 5)
-            continue;
-        if (state != 0x0A /* TCP_LISTEN */ || found_port != (unsigned) port || !inode ||
-            !takes_loopback(address, strlen(address)))
+        if (!parse_line(line, &found) || found.state != 0x0A /* TCP_LISTEN */ ||
+            found.port != (unsigned) port || !found.inode ||
+            !takes_loopback(found.address, strlen(found.address)))
             continue;
         if (sockets->count == SOCKETS)
             return -ENOBUFS;
-        sockets->uid = uid;
-        sockets->inodes[sockets->count++] = inode;
+        sockets->uid = found.uid;
+        sockets->inodes[sockets->count++] = found.inode;
     }
     return ferror(file) ? -errno : 0;
 }
@@ -85,21 +101,30 @@ collect_all(int32_t port, struct sockets *sockets)
     return r;
 }
 
+/* The inode in "socket:[<inode>]", or 0. */
+static uint64_t
+parse_socket_link(const char *target, size_t length)
+{
+    uint64_t inode;
+
+    if (length < 10 || memcmp(target, "socket:[", 8) != 0 || target[length - 1] != ']' ||
+        parse_u64(target + 8, target + length - 1, &inode) < 0)
+        return 0;
+    return inode;
+}
+
 /* The inode that /proc/<pid>/fd/<name> is a socket of, or 0. */
 static uint64_t
 socket_inode(int32_t pid, const char *name)
 {
     char path[64], target[64];
     ssize_t length;
-    uint64_t inode;
 
     (void) snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", pid, name);
     length = readlink(path, target, sizeof(target));
-    if (length < 10 || (size_t) length == sizeof(target) ||
-        memcmp(target, "socket:[", 8) != 0 ||
-        parse_u64(target + 8, target + length - 1, &inode) < 0)
+    if (length < 0 || (size_t) length == sizeof(target))
         return 0;
-    return inode;
+    return parse_socket_link(target, (size_t) length);
 }
 
 /* Does the process hold one of the sockets?  1 and *ret_listener; 0: no, or it is gone, or not ours
