@@ -36,21 +36,13 @@ probe_pidfd(uint32_t *features)
     return 0;
 }
 
-/* /proc may have been mounted for an outer pid namespace, where our pids name other processes.
- * NSpid then lists our pid once per namespace from there inwards (proc_pid_status(5)). */
+/* The number of numbers behind NSpid in /proc/self/status. */
 static int
-probe_proc(uint32_t *features)
+count_namespaces(const char *text, size_t size)
 {
     const char *value, *end;
-    char text[8192];
-    size_t size;
     int r, numbers = 0, inside = 0;
 
-    r = procfs_read("/proc/self/status", text, sizeof(text), &size);
-    if (r == -ENOBUFS)
-        size = sizeof(text);
-    else if (r < 0)
-        return r;
     r = procfs_find_status(text, size, "NSpid", &value, &end);
     if (r < 0)
         return r;
@@ -59,20 +51,44 @@ probe_proc(uint32_t *features)
         numbers += is_digit && !inside;
         inside = is_digit;
     }
-    if (numbers == 1)
+    return numbers;
+}
+
+/* /proc may have been mounted for an outer pid namespace, where our pids name other processes.
+ * NSpid then lists our pid once per namespace from there inwards (proc_pid_status(5)). */
+static int
+probe_proc(uint32_t *features)
+{
+    char text[8192];
+    size_t size;
+    int r;
+
+    r = procfs_read("/proc/self/status", text, sizeof(text), &size);
+    if (r == -ENOBUFS)
+        size = sizeof(text);
+    else if (r < 0)
+        return r;
+    r = count_namespaces(text, size);
+    if (r < 0)
+        return r;
+    if (r == 1)
         *features |= PP_HAS_PROC;
     return 0;
 }
 
+/* The offset of a clock in /proc/self/timens_offsets; a NUL stands behind the text. */
 static int
-read_offset(const char *text, size_t size, const char *clock, int64_t *ret_offset)
+parse_offset(const char *text, size_t size, const char *clock, int64_t *ret_offset)
 {
     const char *line = memmem(text, size, clock, strlen(clock));
     long long seconds, nanoseconds;
+    int64_t offset;
 
-    if (!line || sscanf(line + strlen(clock), "%lld %lld", &seconds, &nanoseconds) != 2)
+    if (!line || sscanf(line + strlen(clock), "%lld %lld", &seconds, &nanoseconds) != 2 ||
+        __builtin_mul_overflow(seconds, NSEC_PER_SEC, &offset) ||
+        __builtin_add_overflow(offset, nanoseconds, &offset))
         return -EPROTO;
-    *ret_offset = seconds * NSEC_PER_SEC + nanoseconds;
+    *ret_offset = offset;
     return 0;
 }
 
@@ -92,10 +108,10 @@ read_clock_offsets(struct pp_host *host)
     if (r < 0)
         return r;
     text[size] = '\0';
-    r = read_offset(text, size, "monotonic", &host->monotonic_offset);
+    r = parse_offset(text, size, "monotonic", &host->monotonic_offset);
     if (r < 0)
         return r;
-    r = read_offset(text, size, "boottime", &host->boottime_offset);
+    r = parse_offset(text, size, "boottime", &host->boottime_offset);
     if (r < 0)
         return r;
     /* The file tells of the namespace that our children will get: after unshare, not our own. */

@@ -10,21 +10,30 @@
 #include "sockets_linux.h"
 #include "util.h"
 
+/* The inode in "socket:[<inode>]", or 0. */
+static uint64_t
+parse_socket_link(const char *target, size_t length)
+{
+    uint64_t inode;
+
+    if (length < 10 || memcmp(target, "socket:[", 8) != 0 || target[length - 1] != ']' ||
+        parse_u64(target + 8, target + length - 1, &inode) < 0)
+        return 0;
+    return inode;
+}
+
 /* The inode that /proc/<pid>/fd/<name> is a socket of, or 0. */
 static uint64_t
 socket_inode(int32_t pid, const char *name)
 {
     char path[64], target[64];
     ssize_t length;
-    uint64_t inode;
 
     (void) snprintf(path, sizeof(path), "/proc/%d/fd/%.16s", pid, name);
     length = readlink(path, target, sizeof(target));
-    if (length < 10 || (size_t) length == sizeof(target) ||
-        memcmp(target, "socket:[", 8) != 0 ||
-        parse_u64(target + 8, target + length - 1, &inode) < 0)
+    if (length < 0 || (size_t) length == sizeof(target))
         return 0;
-    return inode;
+    return parse_socket_link(target, (size_t) length);
 }
 
 /* Does the process hold one of the sockets?  1 and *ret_listener; 0: no, or it is gone, or not ours

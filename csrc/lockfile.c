@@ -49,15 +49,16 @@ int
 lockfile_parse(const char *text, size_t size, struct pp_holder *ret_holder)
 {
     struct pp_holder holder = {0};
-    const char *word = text, *stop, *end = text + size - 1;
+    const char *word, *stop, *end;
     uint64_t version, since, deadline;
     int r;
 
     /* The line is written in one piece: without its newline it was never finished. */
-    if (size == 0 || size >= LOCK_LINE_SIZE || *end != '\n' || size < strlen(PREFIX) ||
+    if (size <= strlen(PREFIX) || size >= LOCK_LINE_SIZE || text[size - 1] != '\n' ||
         memcmp(text, PREFIX, strlen(PREFIX)) != 0)
         return -EINVAL;
-    word += strlen(PREFIX);
+    word = text + strlen(PREFIX);
+    end = text + size - 1;
     stop = word_end(word, end);
     if (parse_u64(word, stop, &version) < 0)
         return -EINVAL;
@@ -113,7 +114,7 @@ open_own(int directory_fd, const char *name, int flags)
         return fd;
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
+    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink > 1)
         return -EPERM;
     return take_fd(&fd);
 }

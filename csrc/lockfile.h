@@ -31,7 +31,7 @@ int lockfile_is_purpose(const char *text, size_t size);
 /* Open a file of ours in a key's directory for reading and writing, without following or blocking.
  * `flags` may hold O_CREAT.
  *   -ENOENT  it is not there
- *   -EPERM   it is no plain file, or another user's
+ *   -EPERM   it is no plain file with one name, or another user's
  *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EROFS, -ENOSPC, -EDQUOT, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int open_own(int directory_fd, const char *name, int flags);
 

@@ -159,26 +159,14 @@ procfs_stat(int32_t pid, struct procfs_stat *ret_stat)
     return procfs_parse_stat(text, size, ret_stat);
 }
 
-int
-procfs_owner(int32_t pid, uint32_t *ret_uid, int32_t *ret_thread_group)
+/* Real uid and thread group as /proc/<pid>/status tells them. */
+static int
+parse_owner(const char *text, size_t size, uint32_t *ret_uid, int32_t *ret_thread_group)
 {
-    char path[32];
-    size_t capacity = 64 * 1024, size = 0;
     const char *value, *end, *word, *word_end;
-    CLEANUP_FREE char *text = malloc(capacity);
     int32_t thread_group;
     uint64_t uid;
     int r;
-
-    if (!text)
-        return -ENOMEM;
-    (void) snprintf(path, sizeof(path), "/proc/%d/status", pid);
-    /* Groups can make it long; 64 Ki hold 6,000 of them, and what we want stands before. */
-    r = gone_is_esrch(procfs_read(path, text, capacity, &size));
-    if (r == -ENOBUFS)
-        size = capacity;
-    else if (r < 0)
-        return r;
 
     r = procfs_find_status(text, size, "Tgid", &value, &end);
     if (r < 0)
@@ -195,6 +183,26 @@ procfs_owner(int32_t pid, uint32_t *ret_uid, int32_t *ret_thread_group)
     *ret_uid = (uint32_t) uid;
     *ret_thread_group = thread_group;
     return 0;
+}
+
+int
+procfs_owner(int32_t pid, uint32_t *ret_uid, int32_t *ret_thread_group)
+{
+    char path[32];
+    size_t capacity = 64 * 1024, size = 0;
+    CLEANUP_FREE char *text = malloc(capacity);
+    int r;
+
+    if (!text)
+        return -ENOMEM;
+    (void) snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    /* Groups can make it long; 64 Ki hold 6,000 of them, and what we want stands before. */
+    r = gone_is_esrch(procfs_read(path, text, capacity, &size));
+    if (r == -ENOBUFS)
+        size = capacity;
+    else if (r < 0)
+        return r;
+    return parse_owner(text, size, ret_uid, ret_thread_group);
 }
 
 int

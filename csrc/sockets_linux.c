@@ -17,6 +17,9 @@
 
 #include "util.h"
 
+/* local address, port, state, uid, inode */
+#define TABLE_LINE                                                                            \
+    " %*u: %32[0-9A-F]:%4x %*[0-9A-F]:%*x %2x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64
 #define LISTENING 10 /* TCP_LISTEN of include/net/tcp_states.h */
 
 static int
@@ -129,12 +132,31 @@ static int
 is_loopback_text(const char *text)
 {
     uint32_t address[4] = {0};
-    size_t words = strlen(text) / 8;
+    size_t length = strlen(text), words = length / 8;
 
-    for (size_t i = 0; i < words && i < 4; i++)
+    if (length != 8 && length != 32)
+        return 0;
+    for (size_t i = 0; i < words; i++)
         if (sscanf(text + i * 8, "%8" SCNx32, &address[i]) != 1)
             return 0;
     return is_loopback(words == 1 ? AF_INET : AF_INET6, address);
+}
+
+/* What we want of a line of /proc/net/tcp or tcp6. */
+struct table_line {
+    char address[33];
+    unsigned port, state, uid;
+    uint64_t inode;
+};
+
+/* 1 or 0: no socket stands in this line. */
+static int
+parse_line(const char *line, struct table_line *ret_line)
+{
+    int fields = sscanf(line, TABLE_LINE, ret_line->address, &ret_line->port, &ret_line->state,
+                        &ret_line->uid, &ret_line->inode);
+
+    return fields == 5;
 }
 
 static int
@@ -147,20 +169,13 @@ read_table(const char *path, int32_t port, struct sockets *sockets)
         return -errno;
     (void) setvbuf(file, buffer, _IOFBF, sizeof(buffer));
     while (fgets(line, sizeof(line), file)) {
-        char address[33];
-        unsigned found_port, state, uid;
-        uint64_t inode;
+        struct table_line found;
         int r;
 
-        if (sscanf(
-                line,
-                " %*u: %32[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %u %*u %" SCNu64,
-                address, &found_port, &state, &uid, &inode) != 5)
+        if (!parse_line(line, &found) || found.state != LISTENING ||
+            found.port != (unsigned) port || !found.inode || !is_loopback_text(found.address))
             continue;
-        if (state != LISTENING || found_port != (unsigned) port || !inode ||
-            !is_loopback_text(address))
-            continue;
-        r = add(sockets, inode, uid);
+        r = add(sockets, found.inode, found.uid);
         if (r < 0)
             return r;
     }

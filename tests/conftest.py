@@ -49,15 +49,16 @@ def spawn(nothing_left: None) -> Iterator[Spawn]:
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+def without() -> Iterator[Callable[[str], None]]:
     """Do without features of the kernel, here and in every process started from now on."""
+    # A patch of its own: to undo the test's would end its state directory before its servers.
+    with pytest.MonkeyPatch.context() as patch:
 
-    def choose(features: str) -> None:
-        monkeypatch.setenv("PIDPROOF_WITHOUT", features)
-        _native._forget_host()
+        def choose(features: str) -> None:
+            patch.setenv("PIDPROOF_WITHOUT", features)
+            _native._forget_host()
 
-    yield choose
-    monkeypatch.undo()
+        yield choose
     _native._forget_host()
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 from __future__ import annotations
 
+import errno
 import math
 import os
 import select
@@ -28,7 +29,7 @@ from helpers import (
 )
 from pid_reuse import born, bystander, end, next_tick, start_of_tick
 from pidproof import _native
-from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused
+from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused, StateError
 from pidproof.process import handle as handle_module
 from pidproof.process.handle import ancestors
 from pidproof.process.identity import ProcessIdentity, identify
@@ -172,6 +173,19 @@ def test_signal_to_an_exited_process_is_gone(spawn: Spawn, kernel: str) -> None:
         child.wait()
         with pytest.raises(ProcessGone):
             handle.signal(signal.SIGTERM)
+
+
+def test_a_signal_that_the_system_refuses_to_send_is_no_invalid_argument(
+    spawn: Spawn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with identify(spawn.sleeper().pid).open() as handle:
+        monkeypatch.setattr(_native.Identity, "signal", refuse)
+        with pytest.raises(StateError, match="signal 15 could not be sent") as caught:
+            handle.signal(signal.SIGTERM)
+    assert caught.value.errno == errno.EMFILE
 
 
 @pytest.mark.parametrize("number", [-1, 65, 1000])

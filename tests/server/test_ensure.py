@@ -65,7 +65,7 @@ def test_the_result_tells_all_that_a_caller_needs(state: State, small: Small) ->
 
 
 def test_a_healthy_server_is_returned_without_taking_the_lock(state: State, small: Small) -> None:
-    server = small.server(timeout=0.2)
+    server = small.server(timeout=5.0)
     first = server.ensure()
     with SpawnLock(state.directory("web")):
         assert server.ensure().pid == first.pid

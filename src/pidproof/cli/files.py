@@ -36,9 +36,10 @@ def logs(options: Options) -> int:
     if options.follow and options.json:
         raise InvalidArgument("--json goes with the lines there are, not with --follow")
     with _directory(options.key) as directory:
+        # Before anyone follows it too: this refuses a log that is not a file of ours.
+        lines = tail(directory, options.lines)
         if options.follow:
             _follow(f"{directory.path}/{LOG}", options.lines)
-        lines = tail(directory, options.lines)
     if options.json:
         print_json({"key": options.key, "lines": lines})
     else:

@@ -55,7 +55,7 @@ def _signal_number(name: str) -> int:
 
     from pidproof.errors import InvalidArgument
 
-    if name.isascii() and name.isdigit() and 0 <= int(name) <= signal.SIGRTMAX:
+    if name.isascii() and name.isdigit() and len(name) < 4 and int(name) <= signal.SIGRTMAX:
         return int(name)
     try:
         return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]

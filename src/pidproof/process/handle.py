@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal as signals
@@ -15,6 +16,7 @@ from pidproof.errors import (
     ProcessGone,
     ProcessSurvived,
     Refused,
+    StateError,
 )
 from pidproof.process.liveness import Liveness, liveness_of
 
@@ -110,6 +112,7 @@ class ProcessHandle:
             ProcessGone: it has exited (and for a group: nobody is left in it).
             Refused: it is pid 1, this process or one of its ancestors, or not ours to signal.
             InvalidArgument: there is no such signal.
+            StateError: the system has refused to send it, for want of memory or descriptors.
         """
         self._refuse_if_closed()
         self._refuse_our_own()
@@ -137,7 +140,13 @@ class ProcessHandle:
             raise Refused(
                 f"process {self.pid} may not be signalled by uid {os.geteuid()}", pid=self.pid
             ) from error
-        raise InvalidArgument(f"signal {number}: {error.strerror}") from error
+        if error.errno == errno.EINVAL:
+            raise InvalidArgument(f"signal {number}: {error.strerror}") from error
+        raise StateError(
+            f"signal {number} could not be sent to process {self.pid}: {error.strerror}",
+            errno=error.errno,
+            path=None,
+        ) from error
 
     def wait(self, timeout: float) -> bool:
         """Sleep until the process has exited, for at most `timeout` seconds.

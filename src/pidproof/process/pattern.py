@@ -102,7 +102,10 @@ class ArgvPattern:
         """
         if not isinstance(data, list):
             raise InvalidArgument(f"{data!r} is not an argv pattern")
-        return cls(*(_element_from_json(item) for item in data))
+        try:
+            return cls(*(_element_from_json(item) for item in data))
+        except UnicodeError as error:
+            raise InvalidArgument(f"{data!r} is not an argv pattern: {error}") from error
 
     def __repr__(self) -> str:
         parts = (

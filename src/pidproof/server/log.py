@@ -30,12 +30,16 @@ def _rotate(directory: KeyDirectory, name: str, limit: int, copies: int) -> None
             return
     except FileNotFoundError:
         return
+    except OSError as error:
+        paths.raise_state_error(error, f"{directory.path}/{name}", "looked at")
     names = [name, *(f"{name}.{number}" for number in range(1, copies + 1))]
     for older, newer in zip(reversed(names), list(reversed(names))[1:], strict=False):
         try:
             os.rename(newer, older, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
         except FileNotFoundError:
             continue
+        except OSError as error:
+            paths.raise_state_error(error, f"{directory.path}/{older}", "replaced")
 
 
 def open_log(directory: KeyDirectory, header: str) -> tuple[int, int]:
@@ -117,7 +121,7 @@ def read_history(directory: KeyDirectory) -> list[dict[str, object]]:
     for line in raw.splitlines():
         try:
             entry = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(entry, dict):
             entries.append(entry)

@@ -103,11 +103,12 @@ def host_directory() -> str:
 
 def raise_state_error(error: OSError, path: str, doing: str) -> NoReturn:
     """Raise what the system said of a path of ours as a typed error with a remedy."""
-    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
+    look = f"look at it with `ls -ld {path}`"
+    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}:
         raise UnsafePath(
             f"{path} is not what belongs there (a symbolic link, or the wrong kind of file); "
             f"it was not followed",
-            remedy=f"look at it with `ls -ld {path}` and move it away",
+            remedy=f"{look} and move it away",
             path=path,
             errno=error.errno,
         ) from error
@@ -117,7 +118,7 @@ def raise_state_error(error: OSError, path: str, doing: str) -> NoReturn:
         errno.EDQUOT: "free some of your disk quota",
         errno.EROFS: "set PIDPROOF_STATE_DIR to a place that can be written",
         errno.EACCES: "set PIDPROOF_STATE_DIR to a directory of your own",
-    }.get(error.errno or 0)
+    }.get(error.errno or 0, look)
     raise kind(
         f"{path} cannot be {doing}: {error.strerror}",
         remedy=remedy,
@@ -213,6 +214,8 @@ class KeyDirectory:
     @classmethod
     def named(cls, name: str, *, create: bool = False) -> KeyDirectory | None:
         """Open a directory by its name; else as `open`."""
+        if name in {".", ".."}:  # of a record that a process says it belongs to
+            return None
         host = _host_name()
         path = f"{state_root()}/{host}/{name}"
         try:
@@ -298,7 +301,10 @@ class KeyDirectory:
         except StateError:
             raise
         except OSError as error:
-            self._discard(temporary)
+            try:
+                self._discard(temporary)
+            except OSError as stays:
+                raise_state_error(stays, f"{self.path}/{temporary}", "removed")
             raise_state_error(error, f"{self.path}/{name}", "written")
 
     def _discard(self, name: str) -> None:

@@ -129,7 +129,9 @@ class Http(Probe):
                 remedy="give a path that begins with a slash, percent-encoded, such as --http /",
             )
         for name, value in (headers or {}).items():
-            if not name or not name.isascii() or not (name + value).isprintable() or ":" in name:
+            text = name + value
+            ok = bool(name) and name.isascii() and ":" not in name and text.isprintable()
+            if not ok or max(text) > "\xff":  # sent as Latin-1
                 raise InvalidArgument(f"{name!r}: {value!r} is not an HTTP header")
         self.path = path
         self.status = status
@@ -186,8 +188,12 @@ class Unix(Probe):
     kind = "unix"
 
     def __init__(self, path: str) -> None:
+        try:
+            raw = os.fsencode(os.path.abspath(path))
+        except UnicodeError:
+            raw = b""
         # sun_path of unix(7) has 108 bytes, its NUL included.
-        if not path or len(os.fsencode(os.path.abspath(path))) > 107 or "\0" in path:
+        if not path or not 0 < len(raw) <= 107 or b"\0" in raw:
             raise InvalidArgument(
                 f"{path!r} is not the path of a Unix socket",
                 remedy="the path of a Unix socket has 1 to 107 bytes, once it is absolute",
@@ -270,7 +276,7 @@ class LogLine(Probe):
 
         try:
             re.compile(regex)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise InvalidArgument(f"{regex!r} is not a regular expression: {error}") from error
         self.regex = regex
 
@@ -349,6 +355,6 @@ def from_json(data: Mapping[str, Any] | None) -> Probe | None:
                 return LogLine(data["regex"])
             case "callable":
                 return _Elsewhere()
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, UnicodeError) as error:
         raise InvalidArgument(f"{data!r} is not a probe") from error
     raise InvalidArgument(f"{data!r} is not a probe that this version knows")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pidproof.errors import Error, InvalidArgument, InvalidToken, RecordError
+from pidproof.errors import Error, InvalidArgument, RecordError
 from pidproof.process.identity import ProcessIdentity
 from pidproof.process.liveness import Liveness
 from pidproof.server.decode import decode
@@ -21,6 +21,7 @@ __all__ = ["NAME", "SCHEMA", "BrokenRecord", "Record", "read", "write"]
 NAME = "record.json"
 SCHEMA = 1
 LIMIT = 64 * 1024
+DEPTH_LIMIT = 16
 
 STARTING = "starting"
 RUNNING = "running"
@@ -142,6 +143,37 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _REQUIRED = ("key", "nonce", "state", "managed", "command")
 
 
+_HEX = frozenset("0123456789abcdef")
+# What is counted with; a number that we wrote is far below.
+_NUMBERS = {
+    "port": 2**16,
+    "log_offset": 2**62,
+    "generation": 2**62,
+    "started": 2**53,
+}
+_TIMES = ("startup_timeout", "grace", "probe_timeout", "failure_threshold", "idle_timeout")
+
+
+def _is_number(value: object, limit: int) -> bool:
+    """Say whether it is none, or a number that can be counted with (NaN is not)."""
+    if value is None:
+        return True
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < limit
+
+
+def _is_deep(data: dict[str, Any]) -> bool:
+    """Say whether it is nested more than what could be written again."""
+    level: list[Any] = [data]
+    for _ in range(DEPTH_LIMIT):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+    return bool(level)
+
+
 def _unsound(data: dict[str, Any]) -> str | None:
     """Return the name of a field whose content cannot be used, of those whose type is right."""
     options = data.get("options") or {}
@@ -150,27 +182,29 @@ def _unsound(data: dict[str, Any]) -> str | None:
         not isinstance(words, list)
         or not all(isinstance(word, str) for word in words)
         or not isinstance(options.get("port_env", ""), str)
-        or not isinstance(options.get("idle_timeout"), (int, float, type(None)))
+        or not all(_is_number(options.get(name), 2**53) for name in _TIMES)
     ):
         return "options"
+    if len(data["nonce"]) != 32 or not _HEX.issuperset(data["nonce"]):
+        return "nonce"
+    for name, limit in _NUMBERS.items():
+        if not _is_number(data.get(name), limit):
+            return name
     for name in ("command", "program", "beside"):
         if not all(isinstance(word, str) for word in data.get(name) or ()):
             return name
     for name in ("env", "probe_env"):
         if not all(isinstance(value, str) for value in (data.get(name) or {}).values()):
             return name
-    if data.get("port") is not None and not 0 < data["port"] < 65536:
+    if data.get("port") == 0:
         return "port"
-    if (data.get("log_offset") or 0) < 0:
-        return "log_offset"
     listener = data.get("listener")
     if listener and not all(
         type(listener.get(name)) is int and 0 <= listener[name] < limit
         for name, limit in (("pid", 2**31), ("fd", 2**31), ("inode", 2**64))
     ):
         return "listener"
-    at = (data.get("replaced") or {}).get("at")
-    return None if at is None or type(at) in {int, float} else "replaced"
+    return None if _is_number((data.get("replaced") or {}).get("at"), 2**53) else "replaced"
 
 
 def _parse(raw: bytes, key: str, path: str) -> Record:
@@ -178,8 +212,8 @@ def _parse(raw: bytes, key: str, path: str) -> Record:
         data = decode(raw)
     except (ValueError, RecursionError) as error:
         raise BrokenRecord(f"{path} does not parse: {error}") from error
-    if not isinstance(data, dict):
-        raise BrokenRecord(f"{path} holds no object")
+    if not isinstance(data, dict) or _is_deep(data):
+        raise BrokenRecord(f"{path} holds no object of ours")
     schema = data.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
         raise RecordError(
@@ -204,9 +238,13 @@ def _parse(raw: bytes, key: str, path: str) -> Record:
             path=path,
         )
     try:
-        return Record(data)
-    except InvalidToken as error:
+        record = Record(data)
+        record.pattern()
+        for token in data.get("beside") or ():
+            ProcessIdentity.parse(token)
+    except InvalidArgument as error:
         raise BrokenRecord(f"{path}: {error}") from error
+    return record
 
 
 def read(directory: KeyDirectory, key: str | None) -> Record | None:

@@ -186,14 +186,22 @@ def _check_command(command: Sequence[str | os.PathLike[str]]) -> tuple[str, ...]
             "the command is empty",
             remedy="put it behind --, as in: pidproof ensure KEY -- COMMAND [ARGUMENT ...]",
         )
-    if any("\0" in word for word in words):
-        raise InvalidArgument("the command holds a NUL character")
+    if not all(_can_be_passed(word) for word in words):
+        raise InvalidArgument("the command holds a NUL character, or one that is no text")
     return words
+
+
+def _can_be_passed(text: str) -> bool:
+    """Say whether the kernel can be given it: no NUL, and no surrogate but those of os.fsdecode."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeError:
+        return False
 
 
 def _check_env(env: Mapping[str, str]) -> dict[str, str]:
     for name, value in env.items():
-        if not name or "=" in name or "\0" in name or "\0" in value:
+        if not name or "=" in name or not _can_be_passed(name + value):
             raise InvalidArgument(f"{name!r} is not the name of an environment variable")
         if name.startswith("PIDPROOF_"):
             raise InvalidArgument(f"{name} is set by pidproof itself")
@@ -214,7 +222,8 @@ def _check_port(port: int | str | None, port_env: str) -> None:
     ok = port is None or port == "auto" or (isinstance(port, int) and 0 < port < 65536)
     if not ok or isinstance(port, bool):
         raise InvalidArgument(f"port {port!r} is neither auto nor a number from 1 to 65535")
-    if not port_env or "=" in port_env or "\0" in port_env or port_env.startswith("PIDPROOF_"):
+    ok = bool(port_env) and "=" not in port_env and _can_be_passed(port_env)
+    if not ok or port_env.startswith("PIDPROOF_"):
         raise InvalidArgument(f"{port_env!r} is not the name of an environment variable")
 
 

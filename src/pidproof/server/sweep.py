@@ -161,8 +161,8 @@ def _vanished(record: Record) -> str | None:
         except (FileNotFoundError, NotADirectoryError):
             if _native.sees_same_files(record.identity.pid):
                 return f"{file}, which it runs, was removed"
-        except OSError:
-            continue  # not to be told: no reason to end anything
+        except (OSError, ValueError):
+            continue  # not to be told, or no path at all: no reason to end anything
     return None
 
 

@@ -93,8 +93,9 @@ def _announce(lock: SpawnLock, directory: KeyDirectory, record: Record) -> None:
     with fenced(lock, directory, record):
         try:
             records.write(directory, record.with_(state=records.ENDING))
-        except StateError:
-            # A full disk must not keep anyone from ending a server; then only that moment is lost.
+        except (StateError, InvalidArgument):
+            # Neither a full disk nor a record that somebody has filled up keeps anyone from ending
+            # a server; then only that moment is lost.
             return
 
 
