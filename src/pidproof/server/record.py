@@ -93,10 +93,12 @@ class Record:
 
     def pattern(self) -> ArgvPattern | None:
         """Return the argv that the server must have to be ended, if it was given one."""
+        data = self.data.get("pattern")
+        if not data:
+            return None
         from pidproof.process.pattern import ArgvPattern
 
-        data = self.data.get("pattern")
-        return ArgvPattern.from_json(data) if data else None
+        return ArgvPattern.from_json(data)
 
     def option(self, name: str) -> Any:
         """Return an option of the start, None if it has none of that name."""
