@@ -203,6 +203,10 @@ def test_lock_without_leak(kernel: str, directory: int) -> None:
         lib.pp_lock_drop(other)
         assert attempt(other, 10**12) == lib.PP_FOUND_ABANDONED
         assert lib.pp_lock_release(directory, 10**9, other) == 1
+        assert attempt(other, 10**12) == lib.PP_FOUND_FREE
+        lib.pp_lock_forget(other)  # as a fork does: the file stays, and nobody has its flock
+        assert attempt(lock, 10**12) == lib.PP_FOUND_ABANDONED
+        assert lib.pp_lock_release(directory, 10**9, lock) == 1
 
     repeat(act)
 
