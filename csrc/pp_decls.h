@@ -70,7 +70,9 @@ enum pp_reason {
     PP_TOO_CLOSE = 7           /* the start times are one tick apart, with PP_CLOCK_INEXACT */
 };
 
-/* Read the identity of the process that has `pid` now.
+/* Read the identity of the process that has `pid` now.  Before Linux 6.9, one that was started
+ * within this clock tick is waited with until the tick is over, up to 10 ms: from then on no other
+ * process can have both its pid and its start time.
  *   -EINVAL           pid <= 0, or the id of a thread
  *   -ESRCH            no such process, or a zombie
  *   -EACCES, -EPERM   hidden from us (hidepid)
