@@ -78,6 +78,8 @@ def native(session: nox.Session) -> None:
     with session.chdir(tmp):
         session.run("gcc", "-std=gnu11", "-O2", *WARNINGS, "-c", *sources, external=True)
 
+    run_race(session, tmp, sources)
+
     # Python's own flags make overflow wrap, which would hide it here.
     c_flags = f"{SANITIZE} -fno-wrapv -fno-wrapv-pointer -fno-omit-frame-pointer -g -O1"
     # A libubsan of its own, bound to itself: a shared one shares its log with libasan, and
@@ -153,6 +155,21 @@ def run_marked(session: nox.Session, mark: str) -> None:
     if "no tests collected" in str(found):
         session.skip(f"no test is marked {mark}")
     session.run(*select)
+
+
+def run_race(session: nox.Session, tmp: Path, sources: list[str]) -> None:
+    """Begin and end waits in many threads under ThreadSanitizer; a report makes it fail."""
+    race, where = tmp / "race", tmp / "race.d"
+    where.mkdir(exist_ok=True)
+    flags = ["-std=gnu11", "-O1", "-g", "-fsanitize=thread", f"-I{ROOT / 'csrc'}"]
+    driver = str(ROOT / "tests/native/race.c")
+    libraries = ["-lpthread", "-ldl"]
+    session.run("gcc", *flags, driver, *sources, *libraries, "-o", str(race), external=True)
+    # The addresses of newer kernels are too random for older runtimes.
+    fixed = ["setarch", "-R"]
+    if subprocess.run([*fixed, "true"], capture_output=True, check=False).returncode:
+        fixed = []
+    session.run(*fixed, str(race), str(where), "5", external=True)
 
 
 def run_sanitized(session: nox.Session, report: Path) -> None:

@@ -8,16 +8,11 @@
 
 #include "util.h"
 
-int
-pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard)
+static int
+flock_within(int fd, int64_t timeout)
 {
-    /* A descriptor of its own for each section: flock then excludes threads as well. */
-    CLEANUP_CLOSE int fd =
-        nerrno(openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     int64_t deadline = clock_after(timeout), pause = 20000;
 
-    if (fd < 0)
-        return fd;
     while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         struct timespec nap;
         unsigned jitter = 0;
@@ -33,8 +28,23 @@ pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard)
         if (pause < 2000000)
             pause *= 2;
     }
-    guard->fd = take_fd(&fd);
     return 0;
+}
+
+int
+pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard)
+{
+    int r;
+
+    /* A descriptor of its own for each section: flock then excludes threads as well.  In the struct
+     * before it is flocked: a fork made by another thread has to find it there. */
+    guard->fd = nerrno(openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (guard->fd < 0)
+        return guard->fd;
+    r = flock_within(guard->fd, timeout);
+    if (r < 0)
+        close_fd(&guard->fd);
+    return r;
 }
 
 void

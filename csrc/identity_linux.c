@@ -181,6 +181,32 @@ pp_process_poll(const struct pp_host *host, const struct pp_identity *identity, 
     return answer(PP_ALIVE, PP_SAME_PROCESS, ret_reason);
 }
 
+static int64_t
+boottime_now(void)
+{
+    struct timespec now = {0};
+
+    (void) clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
+/* Without pidfs, processes that follow each other on a pid within one clock tick show the same
+ * start time.  So none is identified before its first tick is over: if it is still there then,
+ * whoever gets its pid later starts later.  One whole tick is enough, whatever the clocks say. */
+static void
+outlive_first_tick(const struct pp_host *host, const struct procfs_stat *stat)
+{
+    int64_t now = boottime_now(), end = (int64_t) (stat->start_time + 1) * host->tick;
+
+    if (end > now + host->tick)
+        end = now + host->tick;
+    for (; now < end; now = boottime_now()) {
+        struct timespec left = as_timespec(end - now);
+
+        (void) nanosleep(&left, NULL);
+    }
+}
+
 /* Fill in what /proc has to say about the process: owner and start time. */
 static int
 identify_from_proc(const struct pp_host *host, int32_t pid, struct pp_identity *identity,
@@ -216,7 +242,8 @@ identify_by_number(const struct pp_host *host, struct pp_identity *identity)
         return -EACCES;
     if (r < 0)
         return r;
-    r = procfs_stat(identity->pid, &second);
+    outlive_first_tick(host, &first);
+    r = identify_from_proc(host, identity->pid, identity, &second);
     if (r < 0)
         return r;
     if (second.start_time != first.start_time || second.state == 'X' ||
@@ -263,6 +290,8 @@ pp_process_identify(const struct pp_host *host, int32_t pid, struct pp_identity 
         r = identify_from_proc(host, pid, &identity, &stat);
         if (r < 0 && r != -ESRCH)
             return r;
+        if (r == 0 && !identity.unique_id)
+            outlive_first_tick(host, &stat);
     } else {
         r = identity.unique_id ? 0 : -EXDEV;
         if (r < 0)

@@ -14,10 +14,13 @@
 #include "lockfile.h"
 #include "util.h"
 
+/* Whatever is flocked here is in the struct of the caller before it is flocked: a fork that another
+ * thread makes meanwhile closes its copies, or they would hold the locks past our death. */
+
 static void
-leave_guard(struct pp_guard *guard)
+leave_guard(struct pp_guard **guard)
 {
-    pp_guard_leave(guard);
+    pp_guard_leave(*guard);
 }
 
 #define CLEANUP_GUARD __attribute__((cleanup(leave_guard)))
@@ -88,21 +91,20 @@ make_nonce(char nonce[PP_NONCE_SIZE])
 /* O_EXCL create and life flock.  Whoever waits may open the file the moment that it exists, and
  * hold its life flock for as long as he takes to wake up: he is left behind with that inode. */
 static int
-create_flocked(int directory_fd)
+create_flocked(int directory_fd, struct pp_lock *lock)
 {
     int r = -EAGAIN;
 
     for (int tries = 0; tries < 100 && r == -EAGAIN; tries++) {
-        CLEANUP_CLOSE int fd =
-            nerrno(openat(directory_fd, LOCK_NAME,
-                          O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
-
-        if (fd < 0)
-            return fd;
-        r = nerrno(flock(fd, LOCK_EX | LOCK_NB));
+        lock->fd = nerrno(openat(directory_fd, LOCK_NAME,
+                                 O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+        if (lock->fd < 0)
+            return lock->fd;
+        r = nerrno(flock(lock->fd, LOCK_EX | LOCK_NB));
         if (r == 0)
-            return take_fd(&fd);
+            return 0;
         (void) unlinkat(directory_fd, LOCK_NAME, 0);
+        close_fd(&lock->fd);
     }
     return r;
 }
@@ -113,7 +115,6 @@ create(const struct pp_host *host, const struct pp_identity *self, int directory
        const char *purpose, int64_t hold, struct pp_lock *lock)
 {
     struct pp_holder line = {.identity = *self, .since = host_now(host)};
-    CLEANUP_CLOSE int fd = -EBADF;
     struct stat st;
     int r;
 
@@ -123,22 +124,43 @@ create(const struct pp_host *host, const struct pp_identity *self, int directory
     if (__builtin_add_overflow(line.since, hold, &line.deadline))
         line.deadline = INT64_MAX;
     memcpy(line.purpose, purpose, strlen(purpose));
-    fd = create_flocked(directory_fd);
-    if (fd < 0)
-        return fd;
-    r = nerrno(fstat(fd, &st));
+    lock->owner = getpid();
+    r = create_flocked(directory_fd, lock);
+    if (r < 0)
+        return r;
+    r = nerrno(fstat(lock->fd, &st));
     if (r >= 0)
-        r = lockfile_write(fd, &line);
+        r = lockfile_write(lock->fd, &line);
     if (r < 0) {
         (void) unlinkat(directory_fd, LOCK_NAME, 0);
+        pp_lock_drop(lock);
         return r;
     }
     memcpy(lock->nonce, line.nonce, PP_NONCE_SIZE);
     lock->device = st.st_dev;
     lock->inode = st.st_ino;
-    lock->owner = getpid();
-    lock->fd = take_fd(&fd);
     return 0;
+}
+
+/* Inside the guard. */
+static int
+take_over(const struct pp_host *host, const struct pp_identity *self, int directory_fd,
+          const char *purpose, int64_t hold, struct pp_lock *lock, struct pp_holder *holder)
+{
+    int r, found = PP_FOUND_FREE;
+
+    lock->fd = open_own(directory_fd, LOCK_NAME, 0);
+    if (lock->fd < 0 && lock->fd != -ENOENT)
+        return lock->fd;
+    if (lock->fd >= 0) {
+        found = judge(host, lock->fd, holder);
+        r = found > 0 ? nerrno(unlinkat(directory_fd, LOCK_NAME, 0)) : found;
+        close_fd(&lock->fd);
+        if (found <= 0 || r < 0)
+            return r;
+    }
+    r = create(host, self, directory_fd, purpose, hold, lock);
+    return r < 0 ? r : found;
 }
 
 int
@@ -146,28 +168,19 @@ pp_lock_try(const struct pp_host *host, const struct pp_identity *self, int32_t 
             const char *purpose, int64_t hold, int64_t guard_timeout, struct pp_lock *lock,
             struct pp_holder *holder)
 {
-    CLEANUP_GUARD struct pp_guard guard = {.fd = -1};
-    CLEANUP_CLOSE int fd = -EBADF;
-    int r, found = PP_FOUND_FREE;
+    CLEANUP_GUARD struct pp_guard *guard = &lock->guard;
+    int r;
 
+    guard->fd = -1;
     if (hold < 0 || !lockfile_is_purpose(purpose, strnlen(purpose, PP_PURPOSE_SIZE)))
         return -EINVAL;
-    r = pp_guard_enter(directory_fd, guard_timeout, &guard);
+    r = pp_guard_enter(directory_fd, guard_timeout, guard);
     if (r < 0)
         return r;
-    fd = open_own(directory_fd, LOCK_NAME, 0);
-    if (fd < 0 && fd != -ENOENT)
-        return fd;
-    if (fd >= 0) {
-        found = judge(host, fd, holder);
-        if (found <= 0)
-            return found;
-        r = nerrno(unlinkat(directory_fd, LOCK_NAME, 0));
-        if (r < 0)
-            return r;
-    }
-    r = create(host, self, directory_fd, purpose, hold, lock);
-    return r < 0 ? r : found;
+    r = take_over(host, self, directory_fd, purpose, hold, lock, holder);
+    if (r <= 0)
+        lock->fd = -1;
+    return r;
 }
 
 int
@@ -223,19 +236,27 @@ pp_lock_drop(struct pp_lock *lock)
     close_fd(&lock->fd);
 }
 
+void
+pp_lock_forget(struct pp_lock *lock)
+{
+    close_fd(&lock->fd);
+    pp_guard_forget(&lock->guard);
+}
+
 int
 pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock)
 {
-    CLEANUP_GUARD struct pp_guard guard = {.fd = -1};
+    CLEANUP_GUARD struct pp_guard *guard = &lock->guard;
     int r;
 
+    guard->fd = -1;
     if (lock->fd < 0)
         return 0;
     if (lock->owner != getpid()) {
         pp_lock_drop(lock);
         return 0;
     }
-    r = pp_guard_enter(directory_fd, guard_timeout, &guard);
+    r = pp_guard_enter(directory_fd, guard_timeout, guard);
     if (r == -EINTR)
         return r;
     if (r == 0)

@@ -70,7 +70,9 @@ enum pp_reason {
     PP_TOO_CLOSE = 7           /* the start times are one tick apart, with PP_CLOCK_INEXACT */
 };
 
-/* Read the identity of the process that has `pid` now.
+/* Read the identity of the process that has `pid` now.  Before Linux 6.9, one that was started
+ * within this clock tick is waited with until the tick is over, up to 10 ms: from then on no other
+ * process can have both its pid and its start time.
  *   -EINVAL           pid <= 0, or the id of a thread
  *   -ESRCH            no such process, or a zombie
  *   -EACCES, -EPERM   hidden from us (hidepid)
@@ -216,6 +218,7 @@ struct pp_lock {
     uint64_t device;
     uint64_t inode;
     char nonce[PP_NONCE_SIZE];
+    struct pp_guard guard; /* that pp_lock_try and pp_lock_release are inside of */
 };
 
 /* What the lock file says of its holder, and what became of that. */
@@ -273,6 +276,9 @@ int pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock 
 /* Drop the life flock alone, which lets the next one in: for an acquisition whose owner was lost
  * to an interrupt.  In a fork of the holder only the copy of the descriptor is closed. */
 void pp_lock_drop(struct pp_lock *lock);
+
+/* In a forked child: close our copies, of whatever a thread of the parent was doing. */
+void pp_lock_forget(struct pp_lock *lock);
 
 /* One wait in line: a helper thread sleeps in flock, the caller on event_fd. */
 struct pp_waiter {

@@ -15,10 +15,14 @@
 static inline void
 close_fd(int *fd)
 {
-    /* Linux releases the descriptor even when close reports EINTR: never retried. */
-    if (*fd >= 0)
-        (void) close(*fd);
+    /* Forgotten before it is closed: once closed, the number is another thread's to have, and a
+     * fork that finds it here would close that one's. */
+    int closed = *fd;
     *fd = -EBADF;
+
+    /* Linux releases the descriptor even when close reports EINTR: never retried. */
+    if (closed >= 0)
+        (void) close(closed);
 }
 
 static inline void

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_libc = ctypes.CDLL(None, use_errno=True)
+# PyDLL keeps the GIL: no fork handler runs here, so a child could not get it again.
+_libc = ctypes.PyDLL(None, use_errno=True)
 _SYS_CLONE3 = 435
 _PR_SET_PDEATHSIG = 1
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -35,8 +36,10 @@ def clone3_set_tid(pid: int) -> int:
     return child
 
 
-def _sleep_for_ever() -> NoReturn:
+def _sleep_for_ever(parent: int) -> NoReturn:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
     while True:
         _libc.pause()
 
@@ -58,9 +61,10 @@ def _free_pid() -> int:
 
 def born(pid: int | None = None) -> int:
     """Start a process that does nothing, with this pid if one is given, and return its pid."""
+    parent = os.getpid()
     child = os.fork() if pid is None else clone3_set_tid(pid)
     if child == 0:
-        _sleep_for_ever()
+        _sleep_for_ever(parent)
     return child
 
 
@@ -83,16 +87,99 @@ def next_tick() -> None:
         time.sleep(_TICK)
 
 
+class Bystander:
+    """A stranger who got the pid of a process that was reaped; no signal may reach him.
+
+    He blocks all signals, so that each stays pending and is seen from outside; the two that cannot
+    be blocked end or stop him.  `leads`: in a session and process group of his own, with a member,
+    so that a signal to the group of that number is seen as well.
+    """
+
+    def __init__(self, pid: int, *, leads: bool = False) -> None:
+        self.pid = pid
+        self._unblockable: set[str] = set()
+        parent = os.getpid()
+        out, into = os.pipe()
+        # Blocked before he exists: there is no moment at which he would miss one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            if clone3_set_tid(pid) == 0:
+                _stand_by(parent, into, leads)
+            os.close(into)
+            into = -1
+            self.member = struct.unpack("=i", os.read(out, 4))[0]
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(out)
+            if into >= 0:
+                os.close(into)
+
+    def signals(self) -> list[str]:
+        """Name the signals that have reached him or his member."""
+        if not self._unblockable:
+            try:
+                _, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:  # and whoever took him for his own has reaped him
+                status = signal.SIGKILL
+            if status:
+                self._unblockable.add("SIGSTOP" if os.WIFSTOPPED(status) else "SIGKILL")
+        found = set(self._unblockable)
+        for pid in filter(None, (self.pid, self.member)):
+            found |= _pending(pid) if "SIGKILL" not in self._unblockable else set()
+        return sorted(found)
+
+    def end(self) -> None:
+        """Kill and reap him; his member, who is killed too, becomes the subreaper's to reap."""
+        if "SIGKILL" not in self._unblockable:
+            if self.member:
+                os.kill(self.member, signal.SIGKILL)
+            end(self.pid)
+            self._unblockable.add("SIGKILL")
+
+
+def _stand_by(parent: int, into: int, leads: bool) -> NoReturn:
+    member = 0
+    if leads:
+        os.setsid()
+        myself = os.getpid()
+        member = int(_libc.fork())
+        if member == 0:
+            _sleep_for_ever(myself)
+    os.write(into, struct.pack("=i", member))
+    _sleep_for_ever(parent)
+
+
+def name_of(number: int) -> str:
+    """Return the name of a signal; real-time ones have none in Python."""
+    return signal.Signals(number).name if number < signal.SIGRTMIN else f"SIG{number}"
+
+
+def _pending(pid: int) -> set[str]:
+    """Name what is pending for a process; SIGKILL if it is dead, SIGSTOP if it is stopped."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            status = dict(line.rstrip().partition(":\t")[::2] for line in file)
+    except (FileNotFoundError, ProcessLookupError):
+        return {"SIGKILL"}
+    if status["State"][0] in "ZX":
+        return {"SIGKILL"}
+    mask = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
+    found = {name_of(n) for n in signal.valid_signals() if mask >> (n - 1) & 1}
+    return found | ({"SIGSTOP"} if status["State"][0] == "T" else set())
+
+
 @contextmanager
 def bystander(pid: int) -> Iterator[None]:
-    """A stranger who got the pid of a process that was reaped; no signal may reach him."""
-    born(pid)
+    """Have one there; fails if a signal has reached him."""
+    stranger = Bystander(pid)
     try:
         yield
-        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "a signal reached the bystander"
+        assert stranger.signals() == [], "a signal reached the bystander"
     finally:
-        # Does nothing but reap if a signal ended him: the assertion above did that already.
-        try:
-            end(pid)
-        except (ProcessLookupError, ChildProcessError):
-            pass
+        stranger.end()
+
+
+def start_ticks(pid: int) -> int:
+    """Return when a process was started, in clock ticks since boot: field 22 of its stat."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])

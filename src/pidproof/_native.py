@@ -334,13 +334,27 @@ class Guard:
         lib.pp_guard_forget(self._struct)
 
 
+class LockCopies:
+    """What a fork has of a `struct pp_lock`.  Whoever keeps this does not keep the lock held."""
+
+    __slots__ = ("_struct",)
+
+    def __init__(self, struct: Any) -> None:
+        self._struct = struct
+
+    def forget(self) -> None:
+        lib.pp_lock_forget(self._struct)
+
+
 class Lock:
     """A `struct pp_lock` and the `struct pp_holder` last seen."""
 
-    __slots__ = ("_holder", "_lock")
+    __slots__ = ("_holder", "_lock", "copies")
 
     def __init__(self) -> None:
-        self._lock = ffi.gc(ffi.new("struct pp_lock *", {"fd": -1}), lib.pp_lock_drop)
+        struct = ffi.new("struct pp_lock *", {"fd": -1, "guard": {"fd": -1}})
+        self._lock = ffi.gc(struct, lib.pp_lock_drop)
+        self.copies = LockCopies(struct)
         self._holder = ffi.new("struct pp_holder *")
 
     @property

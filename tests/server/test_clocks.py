@@ -44,9 +44,9 @@ def test_the_wall_clock_is_read_for_people_only() -> None:
     package, found = ROOT / "src/pidproof", set()
     for path in package.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Attribute) and node.attr in WALL:
-                if isinstance(node.value, ast.Name) and node.value.id == "time":
-                    found.add((str(path.relative_to(package)), node.attr))
+            match node:
+                case ast.Attribute(ast.Name("time"), name) if name in WALL:
+                    found.add((str(path.relative_to(package)), name))
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert "datetime" not in ast.unparse(node), path
                 assert not ast.unparse(node).startswith("from time import"), path

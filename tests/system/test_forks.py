@@ -9,11 +9,12 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import TESTS, Actor, read_line, wait_until, write_line
+from helpers import DEADLINE, TESTS, Actor, python, read_line, wait_until, write_line
 from pidproof.lock.waiting import LOOK_AROUND
 from system.forks import CHILDREN, KEPT, NOT_THERE, TRIED
 from system.observer import stat
@@ -74,3 +75,41 @@ def is_there(pid: int) -> bool:
     """Say whether a process is there and has not exited."""
     line = stat(pid)
     return line is not None and line.state not in "ZX"
+
+
+def test_a_fork_has_no_copy_of_what_another_thread_has_locked(spawn: Spawn, tmp_path: Path) -> None:
+    """It would keep that locked past the death of its parent, for as long as it lives."""
+    code = """
+        import os, sys, threading
+        from pidproof.lock.spawn_lock import SpawnLock
+        def use():
+            while True:
+                with SpawnLock(sys.argv[1], timeout=60) as lock, lock.fenced():
+                    pass
+        def locked():
+            for fd in os.listdir("/proc/self/fdinfo"):
+                if os.path.exists(f"/proc/self/fdinfo/{fd}"):
+                    with open(f"/proc/self/fdinfo/{fd}") as file:
+                        if "lock:" in file.read():
+                            yield os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
+        threading.Thread(target=use, daemon=True).start()
+        for _ in range(500):
+            out, into = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.write(into, " ".join(sorted(locked())).encode())
+                os._exit(0)
+            os.close(into)
+            print(os.waitpid(child, 0)[1], os.read(out, 1000).decode())
+            os.close(out)
+        sys.stdout.flush()
+        os._exit(0)
+    """
+    process = spawn(python(code, str(tmp_path)))
+    found = Counter(process.communicate(timeout=DEADLINE)[0].decode().splitlines())
+    print(dict(found))
+    assert found.total() == 500
+    # A thread that has opened a file and not yet noted its number: a window of an instant.
+    assert found["0 "] > 450
+    assert sum(found[line] for line in found if tmp_path.name in line) < 5, "the guard"
+    assert all(line.startswith("0 ") for line in found), "a descriptor of others was closed"

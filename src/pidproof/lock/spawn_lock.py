@@ -170,7 +170,7 @@ class SpawnLock:
             self._place = None
 
     def _open_directory(self) -> None:
-        _of_this_process.add(self._guard)
+        _of_this_process.update((self._guard, self._lock.copies))
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         # In one call: between two, an interrupt would lose the descriptor.
         try:
@@ -313,7 +313,7 @@ class SpawnLock:
         opened, self._opened = self._opened, []
         for fd in opened:
             os.close(fd)
-        _of_this_process.discard(self._guard)
+        _of_this_process.difference_update((self._guard, self._lock.copies))
 
     def __enter__(self) -> SpawnLock:
         try:
@@ -365,9 +365,9 @@ class SpawnLock:
         raise kind(f"{where}: {error.strerror}", path=where, errno=error.errno) from error
 
 
-# What may hold a descriptor just now.  A fork copies those, and must not keep a place in line or
-# the guard alive past its parent.
-_of_this_process: set[_native.Guard | PlaceInLine] = set()
+# What may hold a descriptor just now.  A fork copies those, whatever other threads are doing, and
+# must not keep a place in line, the guard or the lock alive past its parent.
+_of_this_process: set[_native.Guard | _native.LockCopies | PlaceInLine] = set()
 
 
 def _forget_all() -> None:

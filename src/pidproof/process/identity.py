@@ -23,8 +23,8 @@ __all__ = ["ProcessIdentity", "identify"]
 class ProcessIdentity:
     """One process of one boot, told from every other that has or will have its pid.
 
-    Where both sides have a `unique_id` it decides alone; else `start_time` does, which two
-    processes that follow each other on a pid within one clock tick can share.
+    Where both sides have a `unique_id` it decides alone; else `start_time` does, which is read once
+    its clock tick is over: whoever gets the pid later has another.
 
     Attributes:
         pid: the number; it means something inside `pid_namespace` only.
@@ -209,6 +209,8 @@ def _split(raw: bytes) -> tuple[bytes, ...]:
 
 def identify(pid: int) -> ProcessIdentity:
     """Read the identity of the process that has this pid now.
+
+    Before Linux 6.9 a process in its first clock tick is waited with, for up to 10 ms.
 
     Raises:
         InvalidArgument: not a pid, or the id of a thread.

@@ -176,10 +176,19 @@ class Child:
         except ProcessGone as error:
             raise self._ended_at_gate(command, cwd) from error
         # By number, so it counts only if the child has not exited by now.
-        if identity._native.poll(self._gate.pid_fd)[0] != _native.ALIVE:
+        if self._has_exited(identity):
             raise self._ended_at_gate(command, cwd)
         self._identity = identity
         return identity
+
+    def _has_exited(self, identity: ProcessIdentity) -> bool:
+        if self._gate.pid_fd >= 0:
+            return identity._native.poll(self._gate.pid_fd)[0] != _native.ALIVE
+        # Where SIGCHLD is ignored its pid can be another's by now; but not that of a child of ours.
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
 
     def _ended_at_gate(self, command: Sequence[str], cwd: str) -> Error:
         """Return what the child said before it gave up, else that somebody killed it."""
