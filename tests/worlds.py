@@ -36,22 +36,26 @@ EMPTY_PROC = after("mount -t tmpfs none /proc")
 HIDEPID = [*after("mount -t proc -o hidepid=2 proc /proc"), *AS_NOBODY]
 
 
+# From here on a seccomp filter answers a system call with an error: ld nr; jeq: errno, else allow.
+DENY = """
+import ctypes, struct
+
+def deny(call, error):
+    libc = ctypes.CDLL(None, use_errno=True)
+    program = b"".join(struct.pack("=HBBI", *step) for step in (
+        (0x20, 0, 0, 0), (0x15, 0, 1, call), (6, 0, 0, 0x00050000 | error),
+        (6, 0, 0, 0x7fff0000)))
+    buffer = ctypes.create_string_buffer(program)
+    filter = struct.pack("=HxxxxxxQ", 4, ctypes.addressof(buffer))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, ctypes.create_string_buffer(filter), 0, 0) == 0
+"""
+
+
 def denied(call: int, error: int) -> list[str]:
     """Return what runs a command under a seccomp filter that answers a system call with `error`."""
-    # ld nr; jeq call: errno, else allow
-    code = f"""
-        import ctypes, os, struct, sys
-        libc = ctypes.CDLL(None, use_errno=True)
-        program = b"".join(struct.pack("=HBBI", *step) for step in (
-            (0x20, 0, 0, 0), (0x15, 0, 1, {call}), (6, 0, 0, 0x00050000 | {error}),
-            (6, 0, 0, 0x7fff0000)))
-        buffer = ctypes.create_string_buffer(program)
-        filter = struct.pack("=HxxxxxxQ", 4, ctypes.addressof(buffer))
-        assert libc.prctl(38, 1, 0, 0, 0) == 0
-        assert libc.prctl(22, 2, ctypes.create_string_buffer(filter), 0, 0) == 0
-        os.execvp(sys.argv[1], sys.argv[1:])
-    """
-    return python(code)
+    run = f"import os, sys\ndeny({call}, {error})\nos.execvp(sys.argv[1], sys.argv[1:])\n"
+    return python(DENY + run)
 
 
 def with_machine_id(tmp_path: Path) -> list[str]:

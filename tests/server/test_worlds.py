@@ -16,6 +16,7 @@ import pytest
 from helpers import (
     NEEDS_NAMESPACES,
     NEEDS_NOBODY,
+    NEEDS_PIDFD,
     NEEDS_TIME_NAMESPACES,
     NOBODY,
     python,
@@ -28,6 +29,7 @@ from pidproof.server.paths import KeyDirectory
 from servers import is_alive, kill, sleeper
 from worlds import (
     AS_NOBODY,
+    DENY,
     EMPTY_PROC,
     FOREIGN_PROC,
     HIDEPID,
@@ -216,6 +218,27 @@ def test_from_another_time_namespace(outside: Outside) -> None:
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
 def test_under_a_filter_that_denies_pidfds(outside: Outside, error: int) -> None:
     works(outside, denied(PIDFD_OPEN, error))
+
+
+LATE = """
+import os, sys
+from pidproof import ProcessIdentity, identify
+theirs = ProcessIdentity.parse(sys.argv[1])
+with theirs.open() as handle:
+    assert handle.fileno() >= 0
+deny(int(sys.argv[2]), int(sys.argv[3]))
+with theirs.open() as handle:
+    print(theirs.liveness().value, handle.fileno(), identify(theirs.pid) == theirs)
+"""
+
+
+@NEEDS_PIDFD
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS, errno.EACCES])
+def test_under_a_filter_that_denies_pidfds_from_now_on(outside: Outside, error: int) -> None:
+    """A program that locks itself up once it has started."""
+    token = str(outside.running.identity)
+    out = run(python(DENY + LATE, token, str(PIDFD_OPEN), str(error)))
+    assert out.split() == ["alive", "-1", "True"]
 
 
 def test_under_a_filter_that_denies_signals_through_pidfds(state: State, outside: Outside) -> None:
