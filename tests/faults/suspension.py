@@ -65,6 +65,10 @@ class Suspension:
         is_in_the_way = is_inside or (lock is not None and not is_aged)
         given = GIVEN if is_in_the_way else AWAKENING
         other = self._other(given)
+        if other.kind == "LockTimeout" and other.took > given + LATE:
+            # A machine with other work is late now and then, and what waits too long always.
+            self._tally["late once"] += 1
+            other = self._other(given)
         yield from untracked(self._state, "after another came")
         yield from self._judge_other(other, given, is_free=lock is None and not is_inside)
         is_stolen = is_aged and not _is_the_same(lock)
