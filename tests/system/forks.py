@@ -25,6 +25,8 @@ from pidproof.lock.spawn_lock import SpawnLock
 
 
 CHILDREN = 20
+# For as many interpreters to start on a machine that does other things.
+PATIENCE = 90.0
 # What a child must think: one that tries, one that keeps what it has inherited, descriptor and
 # all, and one that has inherited nothing.
 TRIED = {"held": False, "fenced": "RuntimeError", "release": False, "acquire": "LockTimeout"}
@@ -86,14 +88,14 @@ def main() -> None:
     directory, method = sys.argv[1:]
     beliefs = Path(f"{directory}.beliefs")
     beliefs.touch()
-    with SpawnLock(directory, timeout=5) as inherited:
+    with SpawnLock(directory, timeout=5, hold=600) as inherited:
         over = threading.Event()
         threads = [threading.Thread(target=use_locks, args=(directory, over)) for _ in range(3)]
         for thread in threads:
             thread.start()
         for index in range(CHILDREN):
             have_child(method, directory, index)
-        wait_until(lambda: beliefs.read_text().count("\n") == CHILDREN)
+        wait_until(lambda: beliefs.read_text().count("\n") == CHILDREN, PATIENCE)
         try:
             ForkingPickler.dumps(inherited)
             can_be_sent = True

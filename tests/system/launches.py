@@ -26,7 +26,7 @@ TRAITS = {
     "stubborn": ["--stubborn"],
     "parent": ["--child"],
 }
-LIMITS = {"timeout": 10.0, "startup_timeout": 5.0, "grace": 0.3, "probe_timeout": 0.2}
+LIMITS = {"timeout": 20.0, "startup_timeout": 5.0, "grace": 0.3, "probe_timeout": 0.2}
 # How often each act is drawn, from Python and by the command.
 WEIGHTS = {
     "ensure": 40,
@@ -145,7 +145,7 @@ def become_command(act: Act, stage: Stage, output: str) -> NoReturn:
     words = {
         "ensure": stage.ensure(act.key),
         "replace": stage.ensure(act.key, "--version", act.version, "--on-mismatch=replace"),
-        "stop": ["stop", act.key, "--json", "--grace=0.3", "--timeout=10"],
+        "stop": ["stop", act.key, "--json", "--grace=0.3", "--timeout=20"],
         "restart": ["restart", act.key, "--json"],
         "status": ["status", act.key, "--json", "--timeout=0.5"],
         "sweep": ["sweep", "--json"],

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # No act may take longer, whatever else happens, once nobody is stopped any more.
-HANGS = 60.0
+HANGS = 90.0
 KILLED = 0.25
 STOPPED = 0.25
 SERVERS_STRUCK = 16
