@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A crowd that wants one lock: who got it, how long after it was given up, at what cost.
 
-    python lock_crowd.py KIND DIRECTORY WAITERS HANDOVERS [die]
+    python lock_crowd.py KIND DIRECTORY WAITERS HOW
 
 The first holder is this process.  It forks the others, waits until they are asleep in the line,
-and gives the lock up; each holds it for a millisecond.  With `die` each ends by SIGKILL in place of
-a release.  With no hand-overs the lock is held for two seconds, and given to nobody.  Prints JSON.
+and gives the lock up; each holds it for a millisecond.  HOW they go on: `once`, each wants it once;
+`again`, each wants it again at once, until there were four hand-overs for each; `die`, each ends by
+SIGKILL in place of a release; `idle`, the lock is held for two seconds and given to nobody.
+Prints JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import itertools
 import json
 import mmap
 import os
+import select
 import signal
 import struct
 import sys
@@ -89,20 +92,22 @@ class Slots:
         SLOT.pack_into(self._memory, at, acquired, time.monotonic_ns(), by)
 
 
-def wait_in_line(me: int, lock: Lock, slots: Slots, done: int, *, die: bool) -> None:
-    """Take the lock, hold it, give it up, until there were enough hand-overs."""
+def wait_in_line(me: int, lock: Lock, slots: Slots, done: int, how: str) -> None:
+    """Take the lock, hold it, give it up; whoever is the last says so and keeps it."""
     acquire, release = lock
     while True:
         acquire()
         if len(slots) > slots.capacity:
-            os.write(done, b"d")
-            signal.pause()  # ended from outside, with the lock
+            signal.pause()  # the last holder was ended a moment before us
         slots.hold(me, HOLD)
-        if die:
-            if len(slots) > slots.capacity:
-                os.write(done, b"d")
+        if len(slots) > slots.capacity:
+            os.write(done, b"d")
+            signal.pause()  # ended from outside
+        if how == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         release()
+        if how == "once":
+            signal.pause()
 
 
 def settle(pids: list[int]) -> None:
@@ -115,9 +120,8 @@ def settle(pids: list[int]) -> None:
 
 def main() -> None:
     """Run one crowd."""
-    kind, directory, waiters, handovers, *how = sys.argv[1:]
-    die = how == ["die"]
-    slots = Slots(min(int(handovers), int(waiters)) if die else int(handovers))
+    kind, directory, waiters, how = sys.argv[1:]
+    slots = Slots(int(waiters) * {"once": 1, "again": 4, "die": 1, "idle": 0}[how])
     acquire, release = make_lock(kind, directory)
     acquire()
     ready, door = os.pipe()
@@ -128,10 +132,8 @@ def main() -> None:
         if pid == 0:
             lock = make_lock(kind, directory)
             os.write(door, b"r")
-            wait_in_line(me, lock, slots, done, die=die)
+            wait_in_line(me, lock, slots, done, how)
         pids.append(pid)
-    # The end of the file cannot come while we hold the other end; a dead waiter hangs the caller's
-    # deadline, and that is an error there.
     for _ in pids:
         os.read(ready, 1)
     settle(pids)
@@ -140,8 +142,6 @@ def main() -> None:
     if slots.capacity:
         slots.hold(0, HOLD)
         release()
-        import select
-
         select.select([finished], [], [], GIVE_UP)
     else:
         time.sleep(IDLE)

@@ -46,17 +46,20 @@ def kinds(bench: Bench, waiters: int) -> list[str]:
     return found
 
 
-def crowd(bench: Bench, kind: str, waiters: int, handovers: int, *how: str) -> dict[str, Any]:
-    """Run one, in a directory of its own."""
-    with tempfile.TemporaryDirectory() as directory:
-        words = [kind, directory, str(waiters), str(handovers), *how]
-        process = bench.spawn(
-            [sys.executable, str(HERE / "lock_crowd.py"), *words],
-            env={"PYTHONPATH": str(TESTS)},
-        )
-        out, _ = process.communicate(timeout=240)
-    assert process.returncode == 0
-    found: dict[str, Any] = json.loads(out)
+def crowd(bench: Bench, kind: str, waiters: int, how: str) -> dict[str, Any]:
+    """Run one, in a directory of its own; of small ones several, for they have few hand-overs."""
+    runs = 1 if bench.once or how in {"again", "idle"} else max(1, 50 // waiters)
+    found: dict[str, Any] = {"latencies": [], "never": 0, "processor": 0.0}
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory() as directory:
+            process = bench.spawn(
+                [sys.executable, str(HERE / "lock_crowd.py"), kind, directory, str(waiters), how],
+                env={"PYTHONPATH": str(TESTS)},
+            )
+            out, _ = process.communicate(timeout=240)
+        assert process.returncode == 0
+        for name, figure in json.loads(out).items():
+            found[name] += figure
     return found
 
 
@@ -66,64 +69,54 @@ def beside(kind: str, figure: float) -> Beside:
 
 
 @pytest.mark.parametrize("waiters", ALL)
-def test_hand_over_after_a_release(waiters: int, bench: Bench) -> None:
+@pytest.mark.parametrize("how", ["once", "die"])
+def test_hand_over(how: str, waiters: int, bench: Bench) -> None:
     need_room(2 * waiters, 4)
-    handovers = min(4 * waiters, 1500) if waiters > 10 else 100
-    handovers = 5 if bench.once else handovers
+    found = {}
+
+    def all_kinds() -> None:
+        for kind in kinds(bench, waiters) if how == "once" else ("pidproof", "flock"):
+            found[kind] = crowd(bench, kind, waiters, how)
+
+    bench.benchmark.pedantic(all_kinds, rounds=1)
+    wanted: dict[float, list[Target]] = {}
+    after = "a release" if how == "once" else "SIGKILL of the holder"
+    if waiters == 100:
+        limits = {0.5: 0.3e-3, 0.99: 1e-3} if how == "once" else {0.5: 0.6e-3}
+        wanted = {share: [Target(limit)] for share, limit in limits.items()}
+        distribution(bench, found, after)
+    for share, name in ((0.5, "median"), (0.99, "99 of 100")):
+        show(bench, found, f"{waiters} waiting: hand-over after {after}, {name}", share, wanted)
+    if how == "once":
+        each = {kind: one["processor"] / len(one["latencies"]) for kind, one in found.items()}
+        bench.board.add(
+            SECTION,
+            f"{waiters} waiting: processor time of all for one hand-over",
+            each.pop("pidproof"),
+            besides=[beside(kind, figure) for kind, figure in each.items()],
+        )
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("waiters", [100])
+def test_who_is_never_served(waiters: int, bench: Bench) -> None:
+    """Each wants the lock again the moment that it has given it up."""
+    need_room(2 * waiters, 4)
     found = {}
 
     def all_kinds() -> None:
         for kind in kinds(bench, waiters):
-            few = handovers if kind in {"pidproof", "flock"} else min(handovers, 100)
-            found[kind] = crowd(bench, kind, waiters, few)
+            found[kind] = crowd(bench, kind, waiters, "again")["never"]
 
     bench.benchmark.pedantic(all_kinds, rounds=1)
-    wanted = {0.5: [Target(0.3e-3)], 0.99: [Target(1e-3)]} if waiters == 100 else {}
-    for share, name in ((0.5, "median"), (0.99, "99 of 100")):
-        show(bench, found, f"{waiters} waiting: hand-over after a release, {name}", share, wanted)
-    ours = found.pop("pidproof")
     bench.board.add(
         SECTION,
-        f"{waiters} waiting: never served in {len(ours['latencies'])} hand-overs",
-        ours["never"],
+        f"{waiters} that want it again and again: never served in {4 * waiters} hand-overs",
+        found.pop("pidproof"),
         unit="waiters",
-        besides=[beside(kind, one["never"]) for kind, one in found.items()],
-        targets=[Target(0)] if waiters == 100 else [],
+        besides=[beside(kind, never) for kind, never in found.items()],
+        targets=[Target(0)],
     )
-    bench.board.add(
-        SECTION,
-        f"{waiters} waiting: processor time of all for one hand-over",
-        ours["processor"] / max(1, len(ours["latencies"])),
-        besides=[
-            beside(kind, one["processor"] / max(1, len(one["latencies"])))
-            for kind, one in found.items()
-        ],
-    )
-    if waiters == 100:
-        distribution(bench, {"pidproof": ours, **found}, "a release")
-
-
-@pytest.mark.parametrize("waiters", ALL)
-def test_hand_over_after_a_kill(waiters: int, bench: Bench) -> None:
-    need_room(2 * waiters, 4)
-    found = {}
-
-    def both() -> None:
-        # Small crowds are used up quickly: several of them.
-        for kind in ("pidproof", "flock"):
-            runs = [
-                crowd(bench, kind, waiters, waiters, "die")
-                for _ in range(1 if bench.once else max(1, 30 // waiters))
-            ]
-            found[kind] = {"latencies": [n for run in runs for n in run["latencies"]]}
-
-    bench.benchmark.pedantic(both, rounds=1)
-    wanted = {0.5: [Target(0.6e-3)]} if waiters == 100 else {}
-    for share, name in ((0.5, "median"), (0.99, "99 of 100")):
-        measure = f"{waiters} waiting: hand-over after SIGKILL of the holder, {name}"
-        show(bench, found, measure, share, wanted)
-    if waiters == 100:
-        distribution(bench, found, "SIGKILL of the holder")
 
 
 def show(
@@ -173,7 +166,7 @@ def test_what_waiting_costs(waiters: int, bench: Bench) -> None:
     def all_kinds() -> None:
         for kind in kinds(bench, waiters):
             # Held for two seconds.
-            found[kind] = crowd(bench, kind, waiters, 0)["processor"] / waiters / 2
+            found[kind] = crowd(bench, kind, waiters, "idle")["processor"] / waiters / 2
 
     bench.benchmark.pedantic(all_kinds, rounds=1)
     bench.board.add(
