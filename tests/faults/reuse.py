@@ -24,9 +24,8 @@ from typing import NoReturn
 
 from faults.tally import Tally, adopt_orphans, answer, reap_all, take
 from pid_reuse import end, start_of_tick, start_ticks
-from pidproof import ProcessGone, ProcessIdentity, Server, _native, list_all, sweep
+from pidproof import Liveness, ProcessGone, ProcessIdentity, Server, _native, list_all, sweep
 from pidproof.lock.spawn_lock import SpawnLock
-from pidproof.process.identity import Liveness
 from pidproof.server.children import reap_finished
 from pidproof.server.status import status
 from pidproof.server.stop import stop

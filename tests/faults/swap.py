@@ -33,8 +33,7 @@ from faults.swapped import (
 )
 from faults.tally import Tally, adopt_orphans, reap_all, take
 from pid_reuse import Bystander
-from pidproof import identify
-from pidproof.process.identity import Liveness
+from pidproof import Liveness, identify
 from ptrace_strike import ORIG_RAX, Traced
 
 
