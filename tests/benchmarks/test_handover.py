@@ -48,7 +48,8 @@ def kinds(bench: Bench, waiters: int) -> list[str]:
 
 def crowd(bench: Bench, kind: str, waiters: int, how: str) -> dict[str, Any]:
     """Run one, in a directory of its own; of small ones several, for they have few hand-overs."""
-    runs = 1 if bench.once or how in {"again", "idle"} else max(1, 50 // waiters)
+    several = not bench.once and how in {"once", "die"} and kind in {"pidproof", "flock"}
+    runs = max(1, 30 // waiters) if several else 1
     found: dict[str, Any] = {"latencies": [], "never": 0, "processor": 0.0}
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as directory:
