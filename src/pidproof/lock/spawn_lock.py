@@ -360,9 +360,20 @@ class SpawnLock:
         )
 
     def _raise(self, error: OSError) -> NoReturn:
-        where = self._where if not isinstance(self._where, int) else "the lock's directory"
+        where = self._where
+        if isinstance(where, int):
+            try:
+                where = os.readlink(f"/proc/self/fd/{where}")
+            except OSError:
+                where = "the lock's directory"
         kind = UnsafePath if isinstance(error, PermissionError) else StateError
-        raise kind(f"{where}: {error.strerror}", path=where, errno=error.errno) from error
+        raise kind(
+            f"{where}: {error.strerror}",
+            remedy=f"look at it with `ls -la {where}`: it must be a directory, and what is named "
+            "lock or turn in it a plain file, of your own",
+            path=where,
+            errno=error.errno,
+        ) from error
 
 
 # What may hold a descriptor just now.  A fork copies those, whatever other threads are doing, and
