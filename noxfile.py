@@ -99,6 +99,14 @@ def bench(session: nox.Session) -> None:
     session.run("pytest", "tests/benchmarks", how, *session.posargs)
 
 
+@nox.session(venv_backend="none")
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the C parsers for two seconds each; -- --seconds N, and the names of targets."""
+    if shutil.which("clang") is None:
+        session.skip("needs clang and its libFuzzer (Debian: clang, libclang-rt-14-dev)")
+    session.run("python3", "-m", "fuzz.run", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
 @nox.session
 def wheels(session: nox.Session) -> None:
     """Build the sdist and from it the wheel, audit both and try the wheel."""
