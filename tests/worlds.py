@@ -9,13 +9,13 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import DEADLINE, NOBODY, SANITIZED, python
+from helpers import DEADLINE, NOBODY, SANITIZED, TESTS, python
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PIDFD_SEND_SIGNAL, PIDFD_OPEN = 424, 434
+PIDFD_SEND_SIGNAL = 424
 
 # Argument vectors to put before a command.
 NEW_PID_NAMESPACE = ["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc"]
@@ -36,25 +36,13 @@ EMPTY_PROC = after("mount -t tmpfs none /proc")
 HIDEPID = [*after("mount -t proc -o hidepid=2 proc /proc"), *AS_NOBODY]
 
 
-# From here on a seccomp filter answers a system call with an error: ld nr; jeq: errno, else allow.
-DENY = """
-import ctypes, struct
-
-def deny(call, error):
-    libc = ctypes.CDLL(None, use_errno=True)
-    program = b"".join(struct.pack("=HBBI", *step) for step in (
-        (0x20, 0, 0, 0), (0x15, 0, 1, call), (6, 0, 0, 0x00050000 | error),
-        (6, 0, 0, 0x7fff0000)))
-    buffer = ctypes.create_string_buffer(program)
-    filter = struct.pack("=HxxxxxxQ", 4, ctypes.addressof(buffer))
-    assert libc.prctl(38, 1, 0, 0, 0) == 0
-    assert libc.prctl(22, 2, ctypes.create_string_buffer(filter), 0, 0) == 0
-"""
+# What gives a program `deny` of tests/seccomp.py.
+DENY = f"import sys\nsys.path.insert(0, {str(TESTS)!r})\nfrom seccomp import deny\n"
 
 
 def denied(call: int, error: int) -> list[str]:
     """Return what runs a command under a seccomp filter that answers a system call with `error`."""
-    run = f"import os, sys\ndeny({call}, {error})\nos.execvp(sys.argv[1], sys.argv[1:])\n"
+    run = f"import os\ndeny({call}, {error})\nos.execvp(sys.argv[1], sys.argv[1:])\n"
     return python(DENY + run)
 
 

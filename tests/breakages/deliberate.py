@@ -27,14 +27,15 @@ IN_C = (
     Breakage(
         "the guard is not taken",
         "csrc/lock.c",
-        "    r = pp_guard_enter(directory_fd, guard_timeout, &guard);\n    if (r < 0)\n",
-        "    r = guard_timeout < 0;\n    if (r < 0)\n",
+        "    r = pp_guard_enter(directory_fd, guard_timeout, guard);\n"
+        "    if (r < 0)\n        return r;\n",
+        "",
         (f"{LOCK}nobody_takes_the_lock_while_another_is_fenced[newest]",),
     ),
     Breakage(
         "the life flock is not taken",
         "csrc/lock.c",
-        "        r = nerrno(flock(fd, LOCK_EX | LOCK_NB));\n",
+        "        r = nerrno(flock(lock->fd, LOCK_EX | LOCK_NB));\n",
         "        r = 0;\n",
         (f"{LOCK}a_live_holder_is_named_in_time[newest]",),
     ),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from breakages.deliberate import Breakage
 
-TIMEOUT = 120
+TIMEOUT = 300
 # What a wrong edit raises, as opposed to a wrong act.
 MISTAKES = (
     "NameError",

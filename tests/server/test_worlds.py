@@ -26,6 +26,7 @@ from helpers import (
 from pidproof import Running, SpawnLock
 from pidproof.process.liveness import Liveness
 from pidproof.server.paths import KeyDirectory
+from seccomp import PIDFD_OPEN
 from servers import is_alive, kill, sleeper
 from worlds import (
     AS_NOBODY,
@@ -37,7 +38,6 @@ from worlds import (
     NEW_TIME_NAMESPACE,
     NEW_USER_NAMESPACE,
     NO_PROC,
-    PIDFD_OPEN,
     PIDFD_SEND_SIGNAL,
     answers_in,
     denied,
@@ -221,7 +221,6 @@ def test_under_a_filter_that_denies_pidfds(outside: Outside, error: int) -> None
 
 
 LATE = """
-import os, sys
 from pidproof import ProcessIdentity, identify
 theirs = ProcessIdentity.parse(sys.argv[1])
 with theirs.open() as handle:
