@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Every test here gets a state directory of its own, a victim, and leaves no server behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hostile.objects import Victim
+from servers import State, fresh_state
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from helpers import Spawn
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawn: Spawn) -> Iterator[State]:
+    """The state directory of this test, which does not exist yet."""
+    with fresh_state(tmp_path, monkeypatch, spawn) as state:
+        yield state
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Victim:
+    """Files outside the state directory that nothing may touch."""
+    return Victim(tmp_path / "victim")
