@@ -105,9 +105,10 @@ class Row:
         return found
 
     def judged(self) -> int:
-        """Return how many targets could be judged: a bound on an absent peer is none."""
+        """Return how many verdicts there are: a target has one beside each that it is about, and
+        beside an absent peer none."""
         return sum(
-            target.beside is None or any(target.is_about(other) for other in self.besides)
+            1 if target.beside is None else sum(map(target.is_about, self.besides))
             for target in self.targets
         )
 

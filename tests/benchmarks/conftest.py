@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks import board as boards
 from benchmarks.launchers import Argent
-from benchmarks.programs import Floor, compile_all
+from benchmarks.programs import HERE, Floor, compile_all
 from benchmarks.race import Bench
 from helpers import ROOT
 from servers import State, fresh_state
@@ -61,7 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BOARD] = boards.Board()
     if config.getoption("once") and config.getoption("write"):
         raise pytest.UsageError("--once takes no figures that could be written")
-    if config.getoption("write") and (config.option.keyword or len(config.args) != 1):
+    whole = [Path(name).resolve() for name in config.args] == [HERE] and not config.option.keyword
+    if config.getoption("write") and not whole:
         raise pytest.UsageError("--write takes all of them: part of a run is part of a page")
 
 

@@ -44,6 +44,13 @@ def test_a_target_beside_an_absent_peer_is_not_judged() -> None:
     assert "MISSED" not in "".join(table([row]))
 
 
+def test_a_target_beside_two_has_two_verdicts() -> None:
+    board = Board()
+    twice = [Beside("peer", f"psutil, {name} time", figure) for name, figure in TWICE.items()]
+    board.add("section", "act", 1.0, besides=twice, targets=[Target(8, "psutil", faster=True)])
+    assert verdicts(board.rows) == "2 targets judged, 1 met, 1 missed"
+
+
 def test_figures_read_as_people_write_them() -> None:
     assert [show(n, "s") for n in (2.5, 0.0042, 3.14e-6, 5e-9)] == [
         "2.5 s",
@@ -61,6 +68,7 @@ def test_a_percentile_is_a_figure_that_was_seen() -> None:
     assert percentile([7], 0.99) == 7
 
 
+TWICE = {"first": 8.0, "second": 7.9}
 THEN: dict[str, Any] = {
     "counter": "one",
     "counts": {"native lock": {"count": 1000, "beside": {"lock_all": 100}}},

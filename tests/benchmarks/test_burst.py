@@ -79,7 +79,7 @@ def ensure(bench: Bench, key: str) -> list[str]:
 @pytest.mark.parametrize("size", SIZES)
 def test_cold_launchers_at_once(size: int, bench: Bench, state: State, tmp_path: Path) -> None:
     need_room(size, 15)
-    rounds = 1 if bench.once or size > 200 else 5 if size > 50 else 9
+    rounds = 1 if bench.once or size > 200 else 3 if size > 50 else 9
     cold: list[Burst] = []
     one_cold: list[Burst] = []
     warm: list[Burst] = []

@@ -28,7 +28,7 @@ def with_psutil(argv: list[str], *, anew: bool) -> list[psutil.Process]:
     """Do the same with psutil: in a process that has just begun, or again in the same one."""
     if anew:
         psutil.process_iter.cache_clear()
-    found = psutil.process_iter(["cmdline", "uids"])
+    found = psutil.process_iter(["cmdline"])
     return [process for process in found if process.info["cmdline"] == argv]
 
 
