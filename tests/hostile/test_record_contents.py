@@ -13,6 +13,7 @@ import pytest
 
 from hostile.mutations import FLIPS, VALUES, duplicated, flipped, wholly_wrong, with_value
 from pidproof import Error, Server, Status, sweep
+from pidproof.server.record import DEPTH_LIMIT
 from pidproof.server.status import list_all, status
 from pidproof.server.stop import stop
 from servers import Small, is_alive, kill, sleeper, token_of
@@ -154,6 +155,25 @@ def fields_of(record: dict[str, Any]) -> list[tuple[str, ...]]:
         if isinstance(value, dict):
             found += [(name, inner) for inner in value]
     return [*found, ("beside",), ("replaced",), ("pattern",), ("unheard of",)]
+
+
+def test_a_record_nested_deeper_than_any_of_ours_is_none(scene: Scene) -> None:
+    """What is read is written again, and that takes more of the stack."""
+    for depth, said in ((DEPTH_LIMIT - 2, "healthy"), (DEPTH_LIMIT, "unknown"), (500, "unknown")):
+        value = "[" * depth + "]" * depth
+        assert scene.look(with_value(scene.data, ("unheard of",), value)) == said
+    scene.finish()
+
+
+def test_what_a_dead_writer_left_half_done_is_no_part_of_the_next_record(scene: Scene) -> None:
+    left = scene.state.record_path("web").with_name("record.json.new")
+    left.write_bytes(b"x" * 60_000)
+    left.chmod(0o600)
+    assert scene.server.stop().action == "terminated"
+    assert scene.server.ensure().action == "spawned"
+    assert scene.look(scene.state.record_path("web").read_bytes()) == "healthy"
+    scene.restart()
+    scene.finish()
 
 
 STATES = ["running", "starting", "ending", "failed", "stopped", "unheard of"]
