@@ -20,8 +20,8 @@ nox.options.error_on_external_run = True
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 QUICK = "not slow and not faults"
-# Tests start these as servers or tracers; each is also the name of its Debian package.
-PROGRAMS = ["redis-server", "nginx", "strace"]
+# Tests start these; each is also the name of its Debian package.
+PROGRAMS = ["redis-server", "nginx", "strace", "spin"]
 SMOKE = "import os, pidproof; print(pidproof.identify(os.getpid()))"
 
 WARNINGS = shlex.split("""
