@@ -176,6 +176,13 @@ def test_what_a_dead_writer_left_half_done_is_no_part_of_the_next_record(scene: 
     scene.finish()
 
 
+@pytest.mark.parametrize("nonce", ["", "\ud800", "ab" * 15, "AB" * 16, "ab" * 17, "é" * 32])
+def test_a_nonce_that_is_none_of_ours_makes_no_record(scene: Scene, nonce: str) -> None:
+    """An empty one would be that of every process whose variable of that name is empty."""
+    assert scene.look(json.dumps({**scene.data, "nonce": nonce}).encode()) == "unknown"
+    scene.finish()
+
+
 STATES = ["running", "starting", "ending", "failed", "stopped", "unheard of"]
 
 
