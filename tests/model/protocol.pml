@@ -21,6 +21,7 @@
  *     AGED       1: the deadline of any holder may pass; 0: only that of one that is stopped
  *     HEIRS      1: a fork of a killed caller may go on holding its flock
  *     DISK_FULL  1: the mark `ending` is never written
+ *     FAULTS     1: who rejects a start may have no descriptor left
  *     OLD        1: at first an unhealthy server runs, and is recorded
  *     REUSE      1: a bystander may get the pid of whoever is gone
  *     LIVE       1: the claim that all survivors end, for weak fairness
@@ -31,7 +32,7 @@
  * `#ifdef` says so.  The test knows which property each of them breaks, and in which configuration.
  *
  * Not modelled: sessions of servers, versions, servers started by hand, `sweep`, another pid
- * namespace, system calls that fail, and an edited state directory. */
+ * namespace, other system calls that fail, and an edited state directory. */
 
 #include "world.pml"
 
@@ -291,10 +292,23 @@ reject: /* 10 reject: server/start.py reject, server/spawn.py close_gate */
     if /* server/start.py _end_child */
     :: proc[s] != unborn -> end_server(s + 1); CATCH(goto hindered)
     :: proc[s] == unborn
+    :: FAULTS && proc[s] != unborn -> goto blind
     fi;
     FENCE(0, goto hindered);
     atomic { if :: rec == s + 1 -> write_record(s + 1, 0, failed) :: else fi };
     leave();
+    goto rejected;
+blind: /* server/start.py reject, lock/spawn_lock.py is_overdue: nothing can be looked at */
+    atomic {
+      if
+#ifdef KILL_BLIND
+      :: signal(s + 1, true)
+#else
+      :: path == fd[i] -> signal(s + 1, true) /* the clock tells so much */
+#endif
+      :: goto rejected
+      fi };
+    !LIVES(s + 1);
     goto rejected;
 hindered: /* server/start.py _is_recorded, server/spawn.py kill */
     if

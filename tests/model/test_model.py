@@ -45,23 +45,15 @@ CONFIGURATIONS = {
     "recycled-pid": "OLD=1 REUSE=1 CRASHES=0",
     "forks-outlive": "HEIRS=1 FLIPS=0",
     "another-port": "RETRIES=1 LATE=1 AGED=1 CRASHES=0 DEATHS=0 FLIPS=0",
+    "no-descriptor": "FAULTS=1 DISK_FULL=1 AGED=1 DEATHS=0 FLIPS=0",
     "three-in-line": "LAUNCHERS=2 STOPPERS=1 CRASHES=0 DEATHS=0 FLIPS=0",
     "all-end": "LIVE=1 DEATHS=0 FLIPS=0",
     "all-end-beside-a-stopped-one": "LIVE=1 FREEZES=1 CRASHES=0 DEATHS=0 FLIPS=0",
 }
 if FULL:
-    CONFIGURATIONS = {
-        "2-exact": "OLD=1 CRASHES=2 DEATHS=2 FLIPS=2",
-        "2-deadlines-pass": "OLD=1 AGED=1 LATE=1",
-        "2-take-twice": "OLD=1 AGED=1 TRIES=2 CRASHES=0 DEATHS=0",
-        "2-stopped-for-ever": "OLD=1 FREEZES=1",
-        "2-recycled-pid": "OLD=1 AGED=1 REUSE=1",
-        "2-forks-outlive": "OLD=1 HEIRS=1 FREEZES=1 DEATHS=0",
-        "2-another-port": "RETRIES=1 LATE=2 AGED=1 CRASHES=0",
-        "2-and-a-stopper": "STOPPERS=1 OLD=1 DEATHS=0",
-        "3-exact": "LAUNCHERS=3 DEATHS=0",
-        "3-exact-2-crashes": "LAUNCHERS=3 CRASHES=2 DEATHS=0 FLIPS=0",
-        "2-all-end": "LIVE=1 OLD=1",
+    CONFIGURATIONS |= {
+        "more-failures": "OLD=1 CRASHES=2 DEATHS=2 FLIPS=2",
+        "three": "LAUNCHERS=3 DEATHS=0 FLIPS=0",
     }
 
 
@@ -93,6 +85,9 @@ BREAKAGES = {
     "NO_CONFIRM": [Breakage("orphan", "OLD=1 CRASHES=0")],
     "ADOPT_GATED": [Breakage("unstarted_published", "")],
     "KILL_LOST": [Breakage("killed_adopted", f"{TAKEN} DISK_FULL=1")],
+    "KILL_BLIND": [
+        Breakage("killed_adopted", "FAULTS=1 DISK_FULL=1 AGED=1 CRASHES=0 DEATHS=0 FLIPS=0"),
+    ],
     "RETRY_ANYWAY": [
         Breakage("orphan", "RETRIES=1 LATE=1 AGED=1 CRASHES=0 DEATHS=0 FLIPS=0"),
     ],

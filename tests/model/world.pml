@@ -38,6 +38,9 @@
 #ifndef DISK_FULL
 #define DISK_FULL 0
 #endif
+#ifndef FAULTS
+#define FAULTS 0
+#endif
 #ifndef OLD
 #define OLD 0
 #endif

@@ -671,6 +671,43 @@ def test_a_start_that_runs_out_of_descriptors_ends_its_server_all_the_same(
     assert not state.running()
 
 
+def test_what_another_has_adopted_is_left_alone_by_who_can_look_at_nothing_any_more(
+    state: State, spawn: Spawn
+) -> None:
+    """Its deadline is over, and it has no descriptor to see whose the lock and the record are."""
+    code = """
+        import os, resource, sys
+        from pidproof import Error, Server, SpawnLock
+        from pidproof.server import locked
+
+        held = []
+
+        def hog(_):
+            print("starting", flush=True)
+            sys.stdin.readline()
+            try:
+                while True:
+                    held.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                return False
+
+        locked.lock_for = lambda directory, *_: SpawnLock(directory.fd, hold=0.0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+        try:
+            Server("k", ["sleep", "1000"], probe=hog, startup_timeout=0.2, grace=2.0).ensure()
+        except Error as error:
+            print(type(error).__name__, flush=True)
+        sys.stdin.read()
+        """
+    launcher = spawn(python(code))
+    assert read_line(launcher) == "starting"
+    running = Server("k", SLEEPER).ensure()
+    assert running.action == "adopted"
+    write_line(launcher, "go on")
+    assert read_line(launcher) in {"StateError", "StartTimeout", "IdentityUnknown"}
+    assert state.servers() == [running.pid]
+
+
 # ------------------------------------------------------------------------------------------- wishes
 
 

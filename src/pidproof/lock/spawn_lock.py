@@ -104,6 +104,7 @@ class SpawnLock:
         self._lock = _native.Lock()
         self._guard = _native.Guard()
         self._place: PlaceInLine | None = None
+        self._deadline = 0.0
         self.found: str | None = None
         """How the lock was found: free, half-written, dead, abandoned or aged."""
 
@@ -188,7 +189,8 @@ class SpawnLock:
     def _try(self, deadline: float, limit: float) -> bool:
         """Take the lock if it is to be had; InterruptedError means a signal's handler has run."""
         while True:
-            left = _nanoseconds(max(deadline - time.monotonic(), GUARD_PATIENCE))
+            now = time.monotonic()
+            left = _nanoseconds(max(deadline - now, GUARD_PATIENCE))
             try:
                 found = self._lock.try_acquire(
                     self._directory_fd, self._purpose, _nanoseconds(self._hold), left
@@ -200,6 +202,7 @@ class SpawnLock:
             except OSError as error:
                 self._raise(error)
             self.found = _native.FOUND.get(found)
+            self._deadline = now + self._hold
             return found > 0
 
     def _wait(self, deadline: float, limit: float) -> None:
@@ -243,6 +246,12 @@ class SpawnLock:
     def held(self) -> bool:
         """Whether this object holds the lock, as far as it knows; `fenced()` makes sure."""
         return self._lock.held and self._lock.owner == os.getpid()
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether others may have taken it by now.  Opens nothing, and says nothing of the next
+        moment: only for where `fenced()` cannot be had."""
+        return time.monotonic() >= self._deadline
 
     @contextlib.contextmanager
     def fenced(self, *, timeout: float = RELEASE_TIMEOUT) -> Iterator[None]:

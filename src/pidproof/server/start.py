@@ -265,9 +265,11 @@ class _Attempt:
             self._leave_child()
             error.add_note(f"while cleaning up: {problem}")
         except (Error, OSError) as problem:
-            # Out of descriptors, or a record that was edited: it is still our own child.
-            self._child.kill()
-            self._child.reap(REAP_TIMEOUT)
+            # Out of descriptors, or a record that was edited: it is still our own child, and until
+            # our deadline nobody else's server.
+            if not self.job.lock.is_overdue:
+                self._child.kill()
+                self._child.reap(REAP_TIMEOUT)
             self._leave_child()
             error.add_note(f"while cleaning up: {problem}")
 
