@@ -105,13 +105,15 @@ def wait_ready(
     port ends the wait too.  Returns the last checkup."""
     pause, said, said_at = FIRST_PAUSE, "", 0.0
     before: Checkup | None = None
+    longest = 0.0
     while True:
         given = max(0.001, min(timeout, deadline - time.monotonic()))
         result = check(directory, record, probe, given)
         if result.is_ready or result.stranger:
             return result
-        if given < timeout and before is not None:
-            result = before  # what it said in its full time tells more than silence in less
+        longest = max(longest, given)
+        if given < longest / 10 and before is not None:
+            result = before  # what it said in its time tells more than silence in a tenth of that
         before = result
         left = deadline - time.monotonic()
         if left <= 0 or handle.liveness() is Liveness.GONE:
