@@ -222,8 +222,8 @@ def assert_nothing_left(state: State, key: str = "web") -> None:
 
 def test_one_that_is_not_ready_in_time_is_ended_and_reaped(state: State, small: Small) -> None:
     small.answers(503)
-    server = small.server("--child", startup_timeout=0.5)
-    with pytest.raises(StartTimeout, match=r"not ready within 0\.5 s \(GET / .* 503\)") as caught:
+    server = small.server("--child", startup_timeout=1.5)
+    with pytest.raises(StartTimeout, match=r"not ready within 1\.5 s \(GET / .* 503\)") as caught:
         server.ensure()
     error = caught.value.__dict__
     assert error["pid"] == small.report()["pid"]
