@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The protocol as a model: it keeps its promises, and misses each defence that is left out.
 
-PIDPROOF_MODEL=full takes more callers and failures, an hour, and up to 8 GB of memory.
+PIDPROOF_MODEL=full takes more callers and failures besides, an hour, and up to 8 GB of memory.
 """
 
 from __future__ import annotations
@@ -52,8 +52,17 @@ CONFIGURATIONS = {
 }
 if FULL:
     CONFIGURATIONS |= {
-        "more-failures": "OLD=1 CRASHES=2 DEATHS=2 FLIPS=2",
-        "three": "LAUNCHERS=3 DEATHS=0 FLIPS=0",
+        "full-more-failures": "OLD=1 CRASHES=2 DEATHS=2 FLIPS=2",
+        "full-three": "LAUNCHERS=3 DEATHS=0",
+        "full-three-two-crashes": "LAUNCHERS=3 CRASHES=2 DEATHS=0 FLIPS=0",
+        "full-stopper": "STOPPERS=1 OLD=1 DEATHS=0 FLIPS=0",
+        "full-deadlines-pass": "OLD=1 AGED=1 LATE=1",
+        "full-taken-twice": "OLD=1 AGED=1 TRIES=2 CRASHES=0 DEATHS=0",
+        "full-stopped-for-ever": "OLD=1 FREEZES=1",
+        "full-stopped-for-ever-and-forks": "OLD=1 HEIRS=1 FREEZES=1 DEATHS=0",
+        "full-recycled-pid": "OLD=1 AGED=1 REUSE=1 FLIPS=0",
+        "full-another-port": "RETRIES=1 LATE=2 AGED=1 CRASHES=0",
+        "full-all-end": "LIVE=1 OLD=1",
     }
 
 
