@@ -101,7 +101,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def fuzz(session: nox.Session) -> None:
-    """Fuzz the C parsers for two seconds each; -- --seconds N, and the names of targets."""
+    """Fuzz the C parsers for a second each; -- --seconds N, and the names of targets."""
     if shutil.which("clang") is None:
         session.skip("needs clang and its libFuzzer (Debian: clang, libclang-rt-14-dev)")
     session.run("python3", "-m", "fuzz.run", *session.posargs, env={"PYTHONPATH": "tests"})

@@ -45,7 +45,7 @@ def main() -> int:
     """Return 1 if any target crashed."""
     parser = argparse.ArgumentParser(prog="python -m fuzz.run")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(TARGETS))
-    parser.add_argument("--seconds", type=int, default=2, help="for each; default: 2")
+    parser.add_argument("--seconds", type=int, default=1, help="for each; default: 1")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what is found there")
     options = parser.parse_args()
     if unknown := set(options.targets) - set(TARGETS):
