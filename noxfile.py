@@ -19,7 +19,7 @@ nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-QUICK = "not slow and not faults"
+QUICK = "not slow and not faults and not thorough"
 # Tests start these; each is also the name of its Debian package.
 PROGRAMS = ["redis-server", "nginx", "strace", "spin"]
 SMOKE = "import os, pidproof; print(pidproof.identify(os.getpid()))"
@@ -28,6 +28,8 @@ WARNINGS = shlex.split("""
     -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes
     -Wmissing-prototypes -Wformat=2 -Wvla -Wpointer-arith -Wundef -fanalyzer -Werror
 """)
+# All of the C is run by these; the others run more of other people's programs, under its weight.
+SANITIZED = ["tests/native", "tests/process", "tests/lock", "tests/server"]
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
 
@@ -43,6 +45,12 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run the stress tests and races."""
     run_marked(session, "slow")
+
+
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """Run what takes minutes, and what a release is worth."""
+    run_marked(session, "thorough")
 
 
 @nox.session
@@ -196,9 +204,8 @@ def run_sanitized(session: nox.Session, report: Path) -> None:
         "PYTHONMALLOC": "malloc",
     }
     try:
-        # Those of whole systems run little of our C, and other people's programs under its weight.
-        without = "--ignore=tests/system"
-        session.run("pytest", "-m", QUICK, "-o", "timeout=180", without, *session.posargs, env=env)
+        select = ["-m", QUICK, "-o", "timeout=180", *session.posargs]
+        session.run("pytest", *select, *SANITIZED, env=env)
     finally:
         reports = sorted(report.parent.glob(f"{report.name}.*"))
         for path in reports:

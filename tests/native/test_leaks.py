@@ -28,7 +28,7 @@ FEW = 150
 
 
 @pytest.fixture(
-    params=[False, pytest.param(True, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])],
+    params=[False, pytest.param(True, marks=[pytest.mark.thorough, pytest.mark.timeout(1200)])],
     ids=["quick", "thorough"],
 )
 def repeat(request: pytest.FixtureRequest) -> Repeat:
