@@ -19,6 +19,8 @@ nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+# Most tests wait for others most of the time.
+PARALLEL = ["-n", "4"]
 QUICK = "not slow and not faults and not thorough"
 # Tests start these; each is also the name of its Debian package.
 PROGRAMS = ["redis-server", "nginx", "strace", "spin"]
@@ -38,7 +40,7 @@ def tests(session: nox.Session) -> None:
     """Run the quick tests; arguments after -- go to pytest."""
     install(session, "test")
     install_programs(session)
-    session.run("pytest", "-m", QUICK, *session.posargs)
+    session.run("pytest", "-m", QUICK, *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -56,7 +58,7 @@ def thorough(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Run the tests that kill, trace or starve processes at chosen points."""
-    run_marked(session, "faults")
+    run_marked(session, "faults", "-n", "2")
 
 
 @nox.session
@@ -162,11 +164,11 @@ def has_program(name: str) -> bool:
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is not None
 
 
-def run_marked(session: nox.Session, mark: str) -> None:
+def run_marked(session: nox.Session, mark: str, *options: str) -> None:
     """Run the tests with a mark; to have none is worth a line, not a failure."""
     install(session, "test")
     install_programs(session)
-    select = ["pytest", "-m", mark, *session.posargs]
+    select = ["pytest", "-m", mark, *options, *session.posargs]
     found = session.run(*select, "--collect-only", "-q", silent=True, success_codes=[0, 5])
     if "no tests collected" in str(found):
         session.skip(f"no test is marked {mark}")
@@ -204,7 +206,7 @@ def run_sanitized(session: nox.Session, report: Path) -> None:
         "PYTHONMALLOC": "malloc",
     }
     try:
-        select = ["-m", QUICK, "-o", "timeout=180", *session.posargs]
+        select = ["-m", QUICK, "-o", "timeout=180", "-n", "2", *session.posargs]
         session.run("pytest", *select, *SANITIZED, env=env)
     finally:
         reports = sorted(report.parent.glob(f"{report.name}.*"))

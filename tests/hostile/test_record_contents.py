@@ -299,7 +299,7 @@ def test_a_pid_that_became_a_bystanders_ends_nobody(plain: Scene, kernel: str) -
     plain.finish()
 
 
-@pytest.mark.parametrize("who", [1, os.getpid(), os.getppid()])
+@pytest.mark.parametrize("who", [1, os.getpid(), os.getppid()], ids=["first", "we", "parent"])
 def test_neither_the_first_process_nor_we_nor_our_parent_can_be_the_server(
     plain: Scene, who: int
 ) -> None:
