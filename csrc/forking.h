@@ -23,6 +23,10 @@ int forking_pin_self(const struct pp_host *host, int *ret_fd);
  *   -ESRCH  the parent is dead */
 int forking_watch_parent(pid_t parent, int *fd);
 
+/* Has a child of this process ended?  1 or 0; it is not collected.
+ *   -ECHILD  another has collected it, or SIGCHLD is ignored */
+int forking_has_ended(pid_t pid);
+
 /* Collect a child of this process, if it has ended: 1, and *ret_status is its exit status or minus
  * the number of the signal; 0: it has not.  pid_fd may be -1.
  *   -ECHILD  another has collected it, or SIGCHLD is ignored */

@@ -67,6 +67,18 @@ forking_watch_parent(pid_t parent, int *fd)
     return 0;
 }
 
+int
+forking_has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    int r;
+
+    do
+        r = nerrno(waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT));
+    while (r == -EINTR);
+    return r < 0 ? r : info.si_pid != 0;
+}
+
 static int
 reap_by_number(pid_t pid, int *ret_status)
 {

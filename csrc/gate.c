@@ -261,6 +261,12 @@ pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage, int32_
 }
 
 int
+pp_gate_has_ended(struct pp_gate *gate)
+{
+    return gate->pid > 0 ? forking_has_ended(gate->pid) : -ECHILD;
+}
+
+int
 pp_gate_reap(struct pp_gate *gate, int32_t *ret_status)
 {
     int r, status;

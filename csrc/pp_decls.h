@@ -385,6 +385,11 @@ int pp_gate_open(struct pp_gate *gate);
 int pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage,
                    int32_t *ret_error);
 
+/* Has the child ended?  1 or 0; asked as its parent, and it is not collected.
+ *   -ECHILD  there is none, or another has collected it, or SIGCHLD is ignored
+ *   -EINVAL */
+int pp_gate_has_ended(struct pp_gate *gate);
+
 /* Collect the child if it has ended.  Returns 1: *ret_status is its exit status, or minus the number
  * of its signal; 0: it has not ended.
  *   -ECHILD  there is none, or another has collected it, or SIGCHLD is ignored

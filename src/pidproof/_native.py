@@ -535,6 +535,13 @@ class Gate:
         result = lib.pp_gate_result(self._struct, timeout_ns, out, out + 1)
         return None if _check(result, "exec") else (out[0], out[1])
 
+    def has_ended(self) -> bool:
+        """Say whether the child has ended, and collect nothing.
+
+        Raises ChildProcessError if another has collected it.
+        """
+        return bool(_check(lib.pp_gate_has_ended(self._struct), f"wait for pid {self.pid}"))
+
     def reap(self) -> int | None:
         """Collect the child: its exit status or minus its signal, None if it has not ended.
 

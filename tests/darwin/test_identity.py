@@ -9,7 +9,8 @@ import pytest
 
 from pidproof import _native
 from pidproof.errors import IdentityUnknown, ProcessGone
-from pidproof.process.identity import Liveness, ProcessIdentity, identify
+from pidproof.process.identity import ProcessIdentity, identify
+from pidproof.process.liveness import Liveness
 
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ ALLOWED = set(
         proc_pidpath pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize
         pthread_create pthread_join pthread_sigmask realloc recv send setsid setsockopt
         sigaction sigprocmask snprintf socketpair strlen strncmp strnlen sysctl sysctlbyname
-        unlinkat waitpid write
+        unlinkat waitid waitpid write
     """)
 )
 ESRCH, ENOMEM = 3, 12

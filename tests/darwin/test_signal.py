@@ -13,7 +13,8 @@ import pytest
 from pidproof import _native
 from pidproof.errors import InvalidArgument, ProcessGone, Refused
 from pidproof.process import handle as handle_module
-from pidproof.process.identity import Liveness, identify
+from pidproof.process.identity import identify
+from pidproof.process.liveness import Liveness
 
 
 if TYPE_CHECKING:

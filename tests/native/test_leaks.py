@@ -261,6 +261,7 @@ def test_gate_without_leak(repeat: Repeat, without: Callable[[str], None], featu
             assert result == (path == b"/bin/true")
         lib.pp_gate_close(gate)
         os.waitid(os.P_PID, gate.pid, os.WEXITED | os.WNOWAIT)
+        assert lib.pp_gate_has_ended(gate) == 1
         assert lib.pp_gate_reap(gate, error) == 1
         assert lib.pp_gate_reap(gate, error) < 0
         if gate.pid_fd >= 0:

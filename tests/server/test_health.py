@@ -13,7 +13,6 @@ from helpers import wait_until
 from pid_reuse import born, end
 from pidproof import Http, LogLine, ProcessHandle, StartTimeout, Target, _native, identify
 from pidproof.process.liveness import Liveness
-from pidproof.server import health
 from pidproof.server import record as records
 from pidproof.server.checkup import check, check_running
 from pidproof.server.health import check_patiently, wait_ready

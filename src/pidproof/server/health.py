@@ -44,8 +44,6 @@ def _unsettled(checkup: Checkup) -> Checkup:
     return Checkup(**{**checkup.as_dict(), "settled": False})
 
 
-
-
 def check_patiently(
     directory: KeyDirectory,
     record: Record,

@@ -186,7 +186,7 @@ class Child:
             return identity._native.poll(self._gate.pid_fd)[0] != _native.ALIVE
         # Where SIGCHLD is ignored its pid can be another's by now; but not that of a child of ours.
         try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            return self._gate.has_ended()
         except ChildProcessError:
             return True
 

@@ -277,6 +277,20 @@ xnu_waitpid(pid_t pid, int *status, int options)
 }
 
 int
+xnu_waitid(int kind, unsigned id, char *ret, int options)
+{
+    siginfo_t info = {0};
+    int r;
+
+    if (kind != 1 || options != (4 | 1 | 0x20)) /* P_PID; WEXITED, WNOHANG, WNOWAIT */
+        abort();
+    r = waitid(P_PID, id, &info, WEXITED | WNOHANG | WNOWAIT);
+    if (r == 0 && info.si_pid)
+        put32(ret, 12, (uint32_t) info.si_pid);
+    return xnu_wrap(r);
+}
+
+int
 xnu_getrlimit(int what, struct rlimit *ret)
 {
     if (what != 8) /* RLIMIT_NOFILE */
