@@ -19,7 +19,7 @@ nox.options.error_on_external_run = True
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-QUICK = "not slow and not faults"
+QUICK = "not slow and not faults and not darwin"
 # Tests start these; each is also the name of its Debian package.
 PROGRAMS = ["redis-server", "nginx", "strace", "spin"]
 SMOKE = "import os, pidproof; print(pidproof.identify(os.getpid()))"
@@ -105,6 +105,19 @@ def fuzz(session: nox.Session) -> None:
     if shutil.which("clang") is None:
         session.skip("needs clang and its libFuzzer (Debian: clang, libclang-rt-14-dev)")
     session.run("python3", "-m", "fuzz.run", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def darwin(session: nox.Session) -> None:
+    """Compile the C for macOS and run it on Linux, over a stand-in for that kernel."""
+    if sys.platform != "linux":
+        session.skip("the stand-in kernel is made for Linux; on a Mac the other sessions run it")
+    install(session, "darwin")
+    world = ["python", "tests/darwin/world.py", "python", "-m", "pytest"]
+    session.run(*world, "-m", "darwin", "tests/darwin", *session.posargs)
+    # The same tests as on Linux, of real processes that are shown as macOS would show them.
+    same = ["tests/process", "tests/native/test_gate.py", "tests/lock/test_waiting.py"]
+    session.run(*world, "-m", QUICK, *same, *session.posargs)
 
 
 @nox.session

@@ -245,7 +245,10 @@ class Kernel:
         self.is_called_by(recording["uid"])
         pids = []
         for item in recording["processes"]:
+            if not item["kinfo_proc"]:
+                continue  # nobody had that pid
             process = self.process(item["pid"])
+            process.unique_errno = item["unique_errno"]
             kinfo, unique = (bytes.fromhex(item[name]) for name in ("kinfo_proc", "unique"))
             self.lib.xnu_set_raw(process.pid, kinfo, len(kinfo), unique, len(unique))
             # What the stand-in itself decides by has to agree with the bytes.

@@ -171,7 +171,7 @@ def test_a_process_that_is_being_forked_is_not_there_yet(kernel: Kernel) -> None
 
 def test_an_answer_of_another_size_is_not_believed(kernel: Kernel) -> None:
     process = kernel.process()
-    kernel.lib.xnu_set_raw(process.pid, b"", 0, bytes(48), 48)
+    kernel.lib.xnu_set_raw(process.pid, b"", 0, b"\xee" * 48, 48)
     assert identify(process.pid).unique_id is None
 
 

@@ -122,7 +122,7 @@ def test_sockets_of_other_users_are_seen_by_root_alone(kernel: Kernel) -> None:
 
 def test_a_process_with_more_descriptors_than_the_first_list_holds(kernel: Kernel) -> None:
     process = kernel.process()
-    for fd in range(40):
+    for fd in range(400):
         kernel.socket(process, fd, PORT + 1 + fd, id=fd + 1)
     kernel.socket(process, 999, PORT, id=99)
     assert found(process, session=process.pid) == (True, process.pid)

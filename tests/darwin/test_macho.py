@@ -47,24 +47,10 @@ BOOT = b"0A1B2C3D-0000-4000-8000-ABCDEFABCDEF"
 
 @pytest.fixture(scope="module", params=list(MACHINES))
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
-    folder: Path = tmp_path_factory.mktemp("macho")
-    objects = []
-    for source in world.sources():
-        objects.append(folder / f"{source.stem}.o")
-        flags = ["-std=gnu11", "-O2", "-fvisibility=hidden"]
-        world.zig(
-            "-target",
-            f"{MACHINES[request.param]}-macos.11.0",
-            *flags,
-            "-I",
-            world.CSRC,
-            "-c",
-            source,
-            "-o",
-            objects[-1],
-        )
-    target = folder / "pp.dylib"
-    world.zig("-target", f"{MACHINES[request.param]}-macos.11.0", "-shared", *objects, "-o", target)
+    target: Path = tmp_path_factory.mktemp("macho") / "pp.dylib"
+    flags = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-I", str(world.CSRC), "-shared"]
+    machine = f"{MACHINES[request.param]}-macos.11.0"
+    world.zig("-target", machine, *flags, *world.sources(), "-o", target)
     return Library(target)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pidproof import _native
-from pidproof.errors import InvalidArgument, ProcessGone, Refused
+from pidproof.errors import InvalidArgument, ProcessGone, Refused, StateError
 from pidproof.process import handle as handle_module
 from pidproof.process.identity import identify
 from pidproof.process.liveness import Liveness
@@ -92,7 +92,7 @@ def test_a_process_that_execs_all_the_time_does_not_keep_us(kernel: Kernel) -> N
     process = kernel.process()
     with identify(process.pid).open() as handle:
         kernel.every(BY_TOKEN, lambda: process.execs([b"other"]))
-        with pytest.raises(InvalidArgument, match="unavailable"):
+        with pytest.raises(StateError, match="unavailable"):
             handle.signal(signal.SIGTERM)
         assert kernel.calls.count(BY_TOKEN) == 8
     assert process.signals == 0

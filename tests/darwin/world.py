@@ -56,7 +56,8 @@ def zig(*arguments: str | Path) -> None:
 
 def run(*command: str | Path) -> str:
     """Run a tool to its end; its output if it succeeds, else an error with it."""
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    words = list(map(str, command))
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
     return done.stdout

@@ -13,7 +13,7 @@
 HIDDEN int xnu_list_fds(int32_t pid, char *buffer, int size);
 HIDDEN int xnu_proc_pidfdinfo(int pid, int fd, int flavor, void *buffer, int size);
 
-#define SOCKETS 64
+#define SOCKETS 1024
 
 /* What a test gave to a process of the table. */
 static struct made_up {
