@@ -3,8 +3,8 @@
 
     python3 tests/darwin/record_kernel.py recording.json
 
-Nothing but Python is needed.  Written down are: a child with an awkward argv, a hardened program of
-the system, a fork that has not execed, as it runs and as a zombie, this process's parent, and pid 1.
+Nothing but Python is needed.  Written down are: a child with an awkward argv, a hardened program
+of the system, a fork that has not execed, running and as a zombie, this process's parent, pid 1.
 Environments are those that are given here; what another process has in its own is cut out.
 """
 
