@@ -37,6 +37,8 @@ KERNELS = (
     if "kqueue" in HAVE
     else {"newest": "", "without-pidfs": "pidfs", "without-pidfd": "pidfd"}
 )
+# macOS does not say whether a process sleeps.
+ASLEEP = "S" if "proc" in HAVE else "R"
 WITHOUT_EVENTS = {"without-pidfd", "without-kqueue"}
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from helpers import (
+    ASLEEP,
     DEADLINE,
     HAVE,
     WITHOUT_EVENTS,
@@ -144,7 +145,7 @@ def test_a_child_at_the_gate_is_a_process_and_runs_nothing(
     child.fork(["/bin/sh", "-c", f"echo > {mark}"])
     identity = identify(child.gate.pid)
     assert identity.liveness() is Liveness.ALIVE
-    wait_until(lambda: _native.status(child.gate.pid)[0] == "S")
+    wait_until(lambda: _native.status(child.gate.pid)[0] == ASLEEP)
     _, parent, group, session, threads, has_execed = _native.status(child.gate.pid)
     assert (parent, threads, has_execed) == (os.getpid(), 1, False)
     assert group == session == child.gate.pid
