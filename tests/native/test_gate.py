@@ -147,7 +147,8 @@ def test_a_child_at_the_gate_is_a_process_and_runs_nothing(
     assert identity.liveness() is Liveness.ALIVE
     wait_until(lambda: _native.status(child.gate.pid)[0] == ASLEEP)
     _, parent, group, session, threads, has_execed = _native.status(child.gate.pid)
-    assert (parent, threads, has_execed) == (os.getpid(), 1, False)
+    assert (parent, has_execed) == (os.getpid(), False)
+    assert threads == (1 if "proc" in HAVE else 0), "macOS does not tell"
     assert group == session == child.gate.pid
     with pytest.raises(TimeoutError):
         child.gate.result(SECOND // 20)
