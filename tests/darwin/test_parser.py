@@ -23,9 +23,11 @@ def build(target: Path, source: Path) -> Path:
     """Compile the fuzzer with the parser in `source`."""
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc with its sanitizers")
-    files = [HERE / "fuzz_procargs.c", source]
-    command = ["gcc", "-std=gnu11", "-Wall", "-Werror", *SANITIZE, f"-I{ROOT / 'csrc'}"]
-    subprocess.run([*command, *files, "-o", target], check=True, capture_output=True)
+    # The parser is included by its name: one that is broken is found before ours.
+    folders = [f"-iquote{folder}" for folder in (source.parent, ROOT / "csrc")]
+    command = ["gcc", "-std=gnu11", "-Wall", "-Werror", *SANITIZE, *folders]
+    command += [str(HERE / "fuzz_procargs.c"), "-o", str(target)]
+    subprocess.run(command, check=True, capture_output=True)
     return target
 
 
