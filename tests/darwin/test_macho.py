@@ -47,10 +47,11 @@ BOOT = b"0A1B2C3D-0000-4000-8000-ABCDEFABCDEF"
 
 @pytest.fixture(scope="module", params=list(MACHINES))
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
-    target: Path = tmp_path_factory.mktemp("macho") / "pp.dylib"
-    flags = ["-std=gnu11", "-O2", "-fvisibility=hidden", "-I", str(world.CSRC), "-shared"]
+    folder: Path = tmp_path_factory.mktemp("macho")
     machine = f"{MACHINES[request.param]}-macos.11.0"
-    world.zig("-target", machine, *flags, *world.sources(), "-o", target)
+    objects = world.mach_objects(machine, "-O2", "-fvisibility=hidden")
+    target = folder / "pp.dylib"
+    world.zig("-target", machine, "-shared", *objects, "-o", target)
     return Library(target)
 
 

@@ -116,6 +116,19 @@ def elf_object(source: Path, text: str) -> Path:
     return make(path, *compiler, "-c", changed, "-o")
 
 
+def mach_objects(target: str, *flags: str) -> list[Path]:
+    """Compile all of them for macOS; an error or a warning that is one is raised."""
+    headers = digest(CSRC.glob("*.h"), target, *flags)
+    compiler = [sys.executable, "-m", "ziglang", "cc", "-target", target, "-std=gnu11", *flags]
+
+    def compiled(source: Path) -> Path:
+        path = BUILD / "mach" / f"{source.stem}-{digest([source], headers)}.o"
+        return make(path, *compiler, "-I", CSRC, "-c", source, "-o")
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(compiled, sources()))
+
+
 def darwin_object(changes: Mapping[str, str]) -> Path:
     """Link all of them, and rename what they call to xnu_*, what they define to darwin_*."""
     with ThreadPoolExecutor(2) as pool:

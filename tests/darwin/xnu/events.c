@@ -43,7 +43,6 @@ static struct queue {
     int own; /* the watcher's own open of the file */
     pthread_t watcher;
 } queues[QUEUES];
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
 int
 xnu_is_queue(int fd)
@@ -91,10 +90,10 @@ watch(void *argument)
         continue;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &ignored);
     flock(queue->own, LOCK_UN);
-    pthread_mutex_lock(&mutex);
-    queue->unlocked = queue->watcher_done = 1;
+    /* Without a mutex: whoever ends the watcher waits for it here. */
+    __atomic_store_n(&queue->unlocked, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&queue->watcher_done, 1, __ATOMIC_SEQ_CST);
     post((int) (queue - queues));
-    pthread_mutex_unlock(&mutex);
     return NULL;
 }
 
@@ -198,16 +197,14 @@ apply(int fd, const struct change *change)
         return 0;
     }
     if (change->filter == USER && change->details & NOTE_TRIGGER && queue->has_user) {
-        queue->triggered = 1;
+        __atomic_store_n(&queue->triggered, 1, __ATOMIC_SEQ_CST);
         post(fd);
         return 0;
     }
     if (change->filter == VNODE && change->flags & ADD && change->details & NOTE_FUNLOCK) {
-        pthread_mutex_lock(&mutex);
         end_watcher(queue);
         queue->watched = (int) change->ident;
         start_watcher(queue);
-        pthread_mutex_unlock(&mutex);
         return 0;
     }
     return xnu_fail(X_EINVAL);
@@ -218,24 +215,18 @@ take(int fd, struct change *ret)
 {
     struct queue *queue = &queues[fd];
     uint64_t count;
-    int found = 0;
 
-    pthread_mutex_lock(&mutex);
-    memset(ret, 0, sizeof(*ret));
-    if (queue->triggered) {
+    if (__atomic_load_n(&queue->triggered, __ATOMIC_SEQ_CST)) {
         *ret = (struct change){.ident = 1, .filter = USER};
-        found = 1; /* stays: it was added without EV_CLEAR */
-    } else if (queue->unlocked) {
-        queue->unlocked = 0;
-        *ret = (struct change){.ident = (uint64_t) queue->watched,
-                               .filter = VNODE,
-                               .details = NOTE_FUNLOCK};
-        found = 1;
-        if (read(fd, &count, sizeof(count)) < 0)
-            found = 1;
+        return 1; /* it stays: it was added without EV_CLEAR */
     }
-    pthread_mutex_unlock(&mutex);
-    return found;
+    if (read(fd, &count, sizeof(count)) < 0)
+        return 0;
+    if (!__atomic_exchange_n(&queue->unlocked, 0, __ATOMIC_SEQ_CST))
+        return 0;
+    *ret = (struct change){
+        .ident = (uint64_t) queue->watched, .filter = VNODE, .details = NOTE_FUNLOCK};
+    return 1;
 }
 
 int
@@ -252,10 +243,8 @@ xnu_kevent(int fd, const struct change *changes, int change_count, struct change
             return -1;
     if (ret_count == 0)
         return 0;
-    pthread_mutex_lock(&mutex);
-    if (!queues[fd].unlocked)
+    if (!__atomic_load_n(&queues[fd].unlocked, __ATOMIC_SEQ_CST))
         start_watcher(&queues[fd]);
-    pthread_mutex_unlock(&mutex);
     r = ppoll(&item, 1, timeout, NULL);
     if (r <= 0)
         return xnu_wrap(r);
