@@ -145,6 +145,7 @@ def test_a_child_at_the_gate_is_a_process_and_runs_nothing(
     child.fork(["/bin/sh", "-c", f"echo > {mark}"])
     identity = identify(child.gate.pid)
     assert identity.liveness() is Liveness.ALIVE
+    wait_until(lambda: _native.status(child.gate.pid)[3] == child.gate.pid)
     wait_until(lambda: _native.status(child.gate.pid)[0] == ASLEEP)
     _, parent, group, session, threads, has_execed = _native.status(child.gate.pid)
     assert (parent, has_execed) == (os.getpid(), False)
@@ -498,7 +499,8 @@ def test_a_server_starts_with_few_descriptors_and_without_standard_streams(
             pid = server.ensure().pid
             folder = f"/proc/{{pid}}/fd/"
             end = time.monotonic() + 10
-            while _native.status(pid)[0] != "S" and time.monotonic() < end:
+            stat = f"/proc/{{pid}}/stat"
+            while ") S " not in open(stat).read() and time.monotonic() < end:
                 time.sleep(0.001)  # before it sleeps, its loader has libraries open
             said += [f"{{fd}} {{os.readlink(folder + fd)}}" for fd in sorted(os.listdir(folder))]
             server.stop()

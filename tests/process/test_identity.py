@@ -458,6 +458,8 @@ def test_out_of_descriptors_is_unknown_and_never_gone(kernel: str) -> None:
 @NEEDS_SET_TID
 @pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.faults)])
 def test_a_pid_reused_at_once_is_another_process(kernel: str, rounds: int) -> None:
+    if kernel == "without-unique":
+        pytest.skip("start times of macOS are in microseconds, those here in ticks")
     has_pidfs = kernel == "newest" and "pidfs" in _native.features()
     same_tick, done = 0, 0
     # On a busy machine few reuses fit into one tick.
@@ -476,9 +478,10 @@ def test_a_pid_reused_at_once_is_another_process(kernel: str, rounds: int) -> No
                 first.argv()
             same_tick += first.start_time == second.start_time
     # Without pidfs nobody is identified before the tick is over that he began in.
-    assert bool(same_tick) == has_pidfs
+    assert bool(same_tick) == has_pidfs or "proc" not in _native.features()
 
 
+@NEEDS_PROC
 @pytest.mark.parametrize("features", ["pidfs", "pidfd"])
 def test_before_pidfs_nobody_is_identified_in_his_first_tick(
     without: Callable[[str], None], features: str

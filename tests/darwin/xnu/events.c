@@ -152,7 +152,10 @@ xnu_queues_forked(void)
     for (int fd = 0; fd < QUEUES; fd++) {
         if (queues[fd].used && is_still_one(fd))
             close(fd);
+        if (queues[fd].used && queues[fd].own >= 0)
+            close(queues[fd].own); /* of the stand-in alone */
         queues[fd].used = queues[fd].watcher_runs = 0;
+        queues[fd].own = -1;
     }
 }
 
