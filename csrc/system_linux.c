@@ -3,9 +3,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "procfs_linux.h"
 #include "util.h"
@@ -36,8 +37,9 @@ pp_clock_suspended(int64_t *ret_duration)
 int
 system_random(void *buffer, size_t size)
 {
-    /* A few bytes never come short, and never block once the kernel's pool is ready. */
-    return getrandom(buffer, size, 0) == (ssize_t) size ? 0 : -EIO;
+    /* A few bytes never come short, and never block once the kernel's pool is ready.  The C
+     * library has a name for it since glibc 2.25 only. */
+    return syscall(SYS_getrandom, buffer, size, 0) == (long) size ? 0 : -EIO;
 }
 
 int
