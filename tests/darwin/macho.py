@@ -7,6 +7,7 @@ No dyld: no initialisers and no thread variables; each import is a function of t
 from __future__ import annotations
 
 import importlib
+import shlex
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +22,21 @@ LC_SYMTAB, LC_LOAD_DYLIB, LC_SEGMENT_64, LC_CODE_SIGNATURE = 0x02, 0x0C, 0x19, 0
 LC_DYLD_INFO, LC_DYLD_INFO_ONLY = 0x22, 0x80000022
 LC_VERSION_MIN_MACOSX, LC_BUILD_VERSION = 0x24, 0x32
 ARM64, X86_64 = 0x0100000C, 0x01000007
+# Every symbol that the system has to have: all of them are in macOS 11.
+# proc_signal_with_audittoken, of macOS 14.2, must not be here.
+ALLOWED = set(
+    shlex.split("""
+        __bzero __error __memcpy_chk __snprintf_chk __stack_chk_fail __stack_chk_guard _exit
+        bzero chdir clock_gettime_nsec_np close dlsym dup2 dyld_stub_binder execve fcntl flock
+        fork free fstat getentropy geteuid gethostuuid getpeereid getpid getppid getrlimit
+        getsid getsockopt kevent kill kqueue malloc memchr memcmp memcpy memset memset_s
+        nanosleep open openat pipe poll pread proc_listpids proc_pidfdinfo proc_pidinfo
+        proc_pidpath pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize
+        pthread_create pthread_join pthread_sigmask realloc recv send setsid setsockopt
+        sigaction sigprocmask snprintf socketpair strlen strncmp strnlen sysctl sysctlbyname
+        unlinkat waitid waitpid write
+    """)
+)
 # Where things lie in the emulated memory.
 BASE, HEAP, STUBS, STACK = 0x1_0000_0000, 0x6_0000_0000, 0x7_0000_0000, 0x7_F000_0000
 HEAP_SIZE, STACK_SIZE, PAGE = 16 << 20, 8 << 20, 0x4000

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import shlex
 import struct
 from typing import TYPE_CHECKING
 
 import pytest
 
 from darwin import world
-from darwin.macho import ARM64, X86_64, Library, Machine
+from darwin.macho import ALLOWED, ARM64, X86_64, Library, Machine
 
 
 if TYPE_CHECKING:
@@ -25,21 +24,6 @@ pytestmark = [
 ]
 
 MACHINES = {"arm64": "aarch64", "x86_64": "x86_64"}
-# Every symbol that the system has to have: all of them are in macOS 11.
-# proc_signal_with_audittoken, of macOS 14.2, must not be here.
-ALLOWED = set(
-    shlex.split("""
-        __bzero __error __memcpy_chk __snprintf_chk __stack_chk_fail __stack_chk_guard _exit
-        bzero chdir clock_gettime_nsec_np close dlsym dup2 dyld_stub_binder execve fcntl flock
-        fork free fstat getentropy geteuid gethostuuid getpeereid getpid getppid getrlimit
-        getsid getsockopt kevent kill kqueue malloc memchr memcmp memcpy memset memset_s
-        nanosleep open openat pipe poll pread proc_listpids proc_pidfdinfo proc_pidinfo
-        proc_pidpath pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize
-        pthread_create pthread_join pthread_sigmask realloc recv send setsid setsockopt
-        sigaction sigprocmask snprintf socketpair strlen strncmp strnlen sysctl sysctlbyname
-        unlinkat waitid waitpid write
-    """)
-)
 ESRCH, ENOMEM = 3, 12
 PID, UNIQUE, START = 4321, 2**40 + 7, (1_764_000_000, 654_321)
 BOOT = b"0A1B2C3D-0000-4000-8000-ABCDEFABCDEF"
