@@ -18,7 +18,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from wheels import auditing, making, musl, trying
+from wheels import arm64, auditing, making, musl, trying
 from wheels.making import Failure
 from wheels.targets import ALL, QUICK
 
@@ -27,14 +27,15 @@ def main() -> int:
     """Do as the arguments say; 1 if anything fails."""
     parser = argparse.ArgumentParser(prog="wheels", description=__doc__.partition("\n")[0])
     acts = parser.add_subparsers(required=True, dest="act")
-    for name, act in {"make": make, "audit": audit, "try": attempt}.items():
+    for name, act in {"make": make, "audit": audit, "try": attempt, "arm64": emulate}.items():
         one = acts.add_parser(name)
         one.set_defaults(does=act)
         one.add_argument("dist", type=lambda text: Path(text).resolve())
-        if name == "make":
+        if name in {"make", "try"}:
             one.add_argument("--quick", action="store_true")
-        if name == "try":
-            one.add_argument("--all", action="store_true")
+        if name == "make":
+            one.add_argument("--only", metavar="TAG")
+        if name in {"try", "arm64"}:
             one.add_argument("pytest", nargs="*")
     options = parser.parse_args()
     os.umask(0o022)  # a wheel keeps the modes of its files
@@ -47,18 +48,20 @@ def main() -> int:
 
 
 def make(options: argparse.Namespace) -> None:
-    """Build everything into an empty folder, then again elsewhere, and compare the bytes."""
+    """Build into an empty folder, then again elsewhere, and compare the bytes."""
     shutil.rmtree(options.dist, ignore_errors=True)
     options.dist.mkdir(parents=True)
-    targets = [one for one in ALL if one.tag in QUICK or not options.quick]
+    only = [options.only] if options.only else QUICK if options.quick else [one.tag for one in ALL]
+    targets = [one for one in ALL if one.tag in only]
     stamp = making.epoch()
     sdist = making.make_sdist(options.dist, stamp)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda one: making.make_wheel(sdist, one, options.dist, stamp), targets))
     say(f"built {len(targets)} wheels and the sdist")
+    if options.quick or options.only:
+        return
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder)
-        # Quick: the object cache of zig would make a second run of all cheap, not telling.
         other = making.make_sdist(again, stamp)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda one: making.make_wheel(other, one, again, stamp), targets))
@@ -89,8 +92,14 @@ def attempt(options: argparse.Namespace) -> None:
         (sdist,) = options.dist.glob("*.tar.gz")
         say(f"sdist in a clean environment: {trying.try_sdist(sdist, work)}")
         say(f"the C with musl, linked statically: {musl.try_musl(work)}")
-        for line in trying.try_wheel(options.dist, work, options.pytest, every=options.all):
+        for line in trying.try_wheel(options.dist, work, options.pytest, newest=options.quick):
             say(line)
+
+
+def emulate(options: argparse.Namespace) -> None:
+    """Run the tests on the aarch64 wheel."""
+    arm64.try_arm64(options.dist, arm64.CACHE, options.pytest)
+    say("the tests passed on aarch64")
 
 
 def say(text: str) -> None:

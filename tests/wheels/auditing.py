@@ -94,7 +94,7 @@ def choice(folder: Path, platforms: Sequence[str], python: str, work: Path) -> s
         machine += ["--abi", word]
     for platform in platforms:
         machine += ["--platform", platform]
-    where = ["--find-links", folder, "--only-binary", ":all:", "--dest", to]
+    where = ["--find-links", str(folder), "--only-binary", ":all:", "--dest", str(to)]
     try:
         run(*pip, *machine, *where, "pidproof")
     except Failure as error:

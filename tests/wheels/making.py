@@ -73,8 +73,8 @@ def make_sdist(to: Path, time: str) -> Path:
         if (ROOT / name).is_file():
             (work / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(ROOT / name, work / "tree" / name)
-    build = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", work]
-    run(*build, work / "tree", env=environment(time))
+    build = [sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir"]
+    run(*build, work, work / "tree", env=environment(time))
     (made,) = work.glob("*.tar.gz")
     final = to / made.name
     final.write_bytes(normal_archive(made, int(time)))
@@ -116,8 +116,8 @@ def make_wheel(sdist: Path, target: Target, to: Path, time: str) -> Path:
         "CFLAGS": f"-O2 -g0 -fno-sanitize=undefined -ffile-prefix-map={tree}=.",
         "LDFLAGS": "-Wl,-s",
     }
-    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", work]
-    run(*build, f"-C--build-option=--plat-name={target.tag}", tree, env=env)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir"]
+    run(*build, work, f"-C--build-option=--plat-name={target.tag}", tree, env=env)
     (made,) = work.glob("*.whl")
     if not made.name.endswith(f"-{ABI}-{target.tag}.whl"):
         raise Failure(f"{made.name} came out, not one of {ABI}-{target.tag}")

@@ -61,7 +61,7 @@ def check_elf(module: Path, target: Target) -> None:
         elf = ELFFile(stream)
         machine = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}.get(elf["e_machine"])
         needed = {
-            tag.needed
+            str(tag.needed)  # type: ignore[attr-defined, unused-ignore]
             for section in elf.iter_sections()
             if isinstance(section, DynamicSection)
             for tag in section.iter_tags("DT_NEEDED")
