@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["run_emulated"]
 
 NEW_MOUNTS, NEW_USERS, NEW_PIDS = 0x00020000, 0x10000000, 0x20000000
+END_WITH_PARENT = 1  # prctl(2)
 RECURSIVE, PRIVATE, BIND = 0x4000, 0x40000, 0x1000
 # The head of an ELF file for aarch64, and which of its bits count.
 MAGIC = bytes.fromhex("7f454c460201010000000000000000000200b700")
@@ -44,6 +46,7 @@ def run_emulated(
             _enter(ready_write, mapped_read)
             if child := os.fork():
                 os._exit(_status_of(child))
+            _end_with_parent()
             _mount(root, emulator)
             os.chroot(root)
             os.chdir("/w")
@@ -73,6 +76,7 @@ def _status_of(pid: int) -> int:
 def _enter(ready: int, mapped: int) -> None:
     """Enter new namespaces, and wait until the parent has mapped the users."""
     libc = ctypes.CDLL(None, use_errno=True)
+    _end_with_parent()
     _check(libc.unshare(NEW_USERS | NEW_MOUNTS | NEW_PIDS))
     os.write(ready, b"x")
     if not os.read(mapped, 1):
@@ -80,6 +84,11 @@ def _enter(ready: int, mapped: int) -> None:
     os.setgroups([])
     os.setgid(0)
     os.setuid(0)
+
+
+def _end_with_parent() -> None:
+    """The first process of a pid namespace takes all others in it along."""
+    _check(ctypes.CDLL(None, use_errno=True).prctl(END_WITH_PARENT, signal.SIGKILL))
 
 
 def _mount(root: Path, emulator: Path) -> None:
