@@ -42,6 +42,9 @@ forking_fork(const struct pp_host *host, int32_t *ret_pid_fd)
     pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pid_fd, NULL, NULL);
     if (pid > 0)
         *ret_pid_fd = pid_fd;
+    /* An emulator (qemu-user) may know pidfds and not this flag: then as before Linux 5.2. */
+    if (pid < 0 && errno == EINVAL)
+        return nerrno(fork());
     return nerrno((int) pid);
 }
 
