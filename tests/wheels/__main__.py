@@ -89,6 +89,7 @@ def attempt(options: argparse.Namespace) -> None:
     """Run what can be run here: the sdist built anew, the wheel on each CPython, the C on musl."""
     with tempfile.TemporaryDirectory(prefix="wheels-") as folder:
         work = Path(folder)
+        work.chmod(0o755)  # some tests import the package as another user
         (sdist,) = options.dist.glob("*.tar.gz")
         say(f"sdist in a clean environment: {trying.try_sdist(sdist, work)}")
         say(f"the C with musl, linked statically: {musl.try_musl(work)}")

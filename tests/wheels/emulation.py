@@ -50,6 +50,8 @@ def run_emulated(
             _mount(root, emulator)
             os.chroot(root)
             os.chdir("/w")
+            if child := os.fork():
+                os._exit(_reap_until(child))
             os.execvpe(command[0], list(command), dict(environment))
         except BaseException as error:  # whatever it was: no second parent
             print(f"emulation: {error!r}", file=sys.stderr, flush=True)
@@ -71,6 +73,15 @@ def run_emulated(
 def _status_of(pid: int) -> int:
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return status if status >= 0 else 128 - status
+
+
+def _reap_until(child: int) -> int:
+    """Be the first process of a pid namespace, which gets the orphans of all others."""
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            return code if code >= 0 else 128 - code
 
 
 def _enter(ready: int, mapped: int) -> None:

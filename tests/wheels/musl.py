@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def try_musl(work: Path, machine: str = "", under: Sequence[str | Path] = ()) ->
     said = []
     for driver, more in (HERE / "core.c", []), (ROOT / "tests/native/race.c", [SECONDS]):
         folder = work / f"{driver.stem}.d"
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         program = link_static(driver, machine or platform.machine(), work / driver.stem)
         said.append(run(*under, program, folder, *more).strip())
