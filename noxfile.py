@@ -21,10 +21,9 @@ ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 # Most tests wait for others most of the time.
 PARALLEL = ["-n", "4"]
-QUICK = "not slow and not faults and not thorough"
+QUICK = "not slow and not faults and not thorough and not darwin"
 # Tests start these; each is also the name of its Debian package.
 PROGRAMS = ["redis-server", "nginx", "strace", "spin"]
-SMOKE = "import os, pidproof; print(pidproof.identify(os.getpid()))"
 
 WARNINGS = shlex.split("""
     -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wstrict-prototypes
@@ -118,20 +117,46 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def darwin(session: nox.Session) -> None:
+    """Compile the C for macOS and run it on Linux, over a stand-in for that kernel."""
+    if sys.platform != "linux":
+        session.skip("the stand-in kernel is made for Linux; on a Mac the other sessions run it")
+    install(session, "darwin")
+    world = ["python", "tests/darwin/world.py", "python", "-m", "pytest"]
+    session.run(*world, "-m", "darwin", "tests/darwin", *session.posargs)
+    # The same tests as on Linux, of real processes that are shown as macOS would show them.
+    same = ["tests/process", "tests/native/test_gate.py", "tests/lock/test_waiting.py"]
+    session.run(*world, "-m", QUICK, *PARALLEL, *same, *session.posargs)
+
+
+@nox.session
 def wheels(session: nox.Session) -> None:
-    """Build the sdist and from it the wheel, audit both and try the wheel."""
-    dist = Path(session.create_tmp()).resolve() / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
+    """Cross-build sdist and wheels, twice, audit them, try those that run here; -- --quick."""
+    dist = make_wheels(session, *session.posargs)
+    run_wheels(session, "audit", dist)
+    run_wheels(session, "try", dist, *session.posargs)
+
+
+@nox.session(name="wheels-arm64")
+def wheels_arm64(session: nox.Session) -> None:
+    """Run the quick tests on the aarch64 wheel, under qemu; arguments after -- go to pytest."""
+    dist = make_wheels(session, "--only", "manylinux_2_17_aarch64")
+    run_wheels(session, "arm64", dist, "--", *session.posargs)
+
+
+def make_wheels(session: nox.Session, *arguments: str) -> str:
+    """Build the sdist and wheels into dist/, with what is needed for it alone."""
+    if sys.platform != "linux":
+        session.skip("the tools that cross-build and audit are those of Linux")
     session.install(*nox.project.dependency_groups(PYPROJECT, "wheels"))
-    session.run("python", "-m", "build", "--outdir", str(dist))
-    files = sorted(map(str, dist.iterdir()))
-    built = [name for name in files if "-cp311-abi3-" in name]
-    if len(files) != 2 or len(built) != 1:
-        session.error(f"expected one sdist and one cp311-abi3 wheel, got {files}")
-    session.run("abi3audit", "--strict", *built)
-    session.run("twine", "check", "--strict", *files)
-    session.install("--force-reinstall", *built)
-    session.run("python", "-c", SMOKE)
+    dist = str(ROOT / "dist")
+    run_wheels(session, "make", dist, *arguments)
+    return dist
+
+
+def run_wheels(session: nox.Session, act: str, *arguments: str) -> None:
+    """Run tests/wheels."""
+    session.run("python", "-m", "wheels", act, *arguments, env={"PYTHONPATH": str(ROOT / "tests")})
 
 
 def install(session: nox.Session, group: str, env: dict[str, str] | None = None) -> None:

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "pidfd_linux.h"
 #include "util.h"
@@ -18,6 +19,9 @@
 #endif
 #ifndef CLONE_PIDFD
 #define CLONE_PIDFD 0x00001000 /* Linux 5.2 */
+#endif
+#ifndef P_PIDFD
+#define P_PIDFD 3 /* Linux 5.4; an enumerator where libc knows it */
 #endif
 #ifndef SYS_close_range
 #define SYS_close_range 436 /* Linux 5.9 */
@@ -38,6 +42,9 @@ forking_fork(const struct pp_host *host, int32_t *ret_pid_fd)
     pid = syscall(SYS_clone, CLONE_PIDFD | SIGCHLD, NULL, &pid_fd, NULL, NULL);
     if (pid > 0)
         *ret_pid_fd = pid_fd;
+    /* An emulator (qemu-user) may know pidfds and not this flag: then as before Linux 5.2. */
+    if (pid < 0 && errno == EINVAL)
+        return nerrno(fork());
     return nerrno((int) pid);
 }
 
@@ -53,6 +60,62 @@ forking_pin_self(const struct pp_host *host, int *ret_fd)
     }
     *ret_fd = fd;
     return 0;
+}
+
+int
+forking_watch_parent(pid_t parent, int *fd)
+{
+    (void) parent; /* pinned before the fork, or asked for by getppid */
+    (void) fd;
+    return 0;
+}
+
+int
+forking_has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    int r;
+
+    do
+        r = nerrno(waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT));
+    while (r == -EINTR);
+    return r < 0 ? r : info.si_pid != 0;
+}
+
+static int
+reap_by_number(pid_t pid, int *ret_status)
+{
+    int status, r;
+
+    do
+        r = nerrno(waitpid(pid, &status, WNOHANG));
+    while (r == -EINTR);
+    if (r <= 0)
+        return r;
+    *ret_status = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+    return 1;
+}
+
+int
+forking_reap(pid_t pid, int pid_fd, int *ret_status)
+{
+    siginfo_t info = {0};
+    int r;
+
+    if (pid_fd < 0)
+        return reap_by_number(pid, ret_status);
+    /* Through the pidfd: the number may have become that of another child of this process. */
+    do
+        r = nerrno(waitid((idtype_t) P_PIDFD, (id_t) pid_fd, &info, WEXITED | WNOHANG));
+    while (r == -EINTR);
+    if (r == -EINVAL) /* before Linux 5.4 */
+        return reap_by_number(pid, ret_status);
+    if (r < 0)
+        return r;
+    if (info.si_pid == 0)
+        return 0;
+    *ret_status = info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+    return 1;
 }
 
 static int

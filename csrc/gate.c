@@ -11,12 +11,15 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "forking.h"
 #include "util.h"
+
+#define OWN_PID "PIDPROOF_PID="
+#define LISTEN_PID "LISTEN_PID="
+#define PID_VARIABLE_SIZE 32
 
 struct report {
     int32_t stage, error;
@@ -37,7 +40,7 @@ fail(int gate, int32_t stage, int error)
 {
     struct report report = {.stage = stage, .error = error};
 
-    (void) send(gate, &report, sizeof(report), MSG_NOSIGNAL);
+    (void) system_send(gate, &report, sizeof(report));
     _exit(127);
 }
 
@@ -104,9 +107,12 @@ wait_at_gate(const struct plan *plan)
         struct pollfd items[] = {{.fd = plan->gate, .events = POLLIN},
                                  {.fd = plan->parent_fd, .events = POLLIN}};
         /* A fork of our parent may hold its end of the gate open past its death, so that is
-         * watched for itself: by pidfd, or before Linux 5.3 by asking who our parent is. */
-        int r = poll(items, 2, plan->parent_fd >= 0 ? -1 : 200);
+         * watched for itself: by an event, or where there is none by asking who our parent is. */
+        int r;
 
+        if (getppid() != plan->parent)
+            _exit(127);
+        r = poll(items, 2, plan->parent_fd >= 0 ? -1 : 200);
         if (r < 0 && errno != EINTR)
             _exit(127);
         n = recv(plan->gate, &byte, 1, MSG_DONTWAIT);
@@ -114,21 +120,38 @@ wait_at_gate(const struct plan *plan)
             return;
         if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
             _exit(127);
-        if (items[1].revents || getppid() != plan->parent)
+        if (items[1].revents)
             _exit(127);
     }
 }
 
+/* "NAME=" and a pid, without stdio: another thread may have held its locks when we were forked. */
+static void
+write_pid(char *text, const char *name, pid_t pid)
+{
+    char digits[16];
+    size_t count = 0;
+
+    while (*name)
+        *text++ = *name++;
+    do
+        digits[count++] = (char) ('0' + pid % 10);
+    while ((pid /= 10) > 0);
+    while (count > 0)
+        *text++ = digits[--count];
+    *text = '\0';
+}
+
 /* The child's pid is known only here; it replaces the value that the parent left empty. */
 static void
-fill_in_pid(char **environment, char *own, size_t own_size, char *listen, size_t listen_size)
+fill_in_pid(char **environment, char own[PID_VARIABLE_SIZE], char listen[PID_VARIABLE_SIZE])
 {
     for (; *environment; environment++) {
-        if (strncmp(*environment, "PIDPROOF_PID=", 13) == 0) {
-            (void) snprintf(own, own_size, "PIDPROOF_PID=%d", getpid());
+        if (strncmp(*environment, OWN_PID, sizeof(OWN_PID) - 1) == 0) {
+            write_pid(own, OWN_PID, getpid());
             *environment = own;
-        } else if (strncmp(*environment, "LISTEN_PID=", 11) == 0) {
-            (void) snprintf(listen, listen_size, "LISTEN_PID=%d", getpid());
+        } else if (strncmp(*environment, LISTEN_PID, sizeof(LISTEN_PID) - 1) == 0) {
+            write_pid(listen, LISTEN_PID, getpid());
             *environment = listen;
         }
     }
@@ -137,7 +160,7 @@ fill_in_pid(char **environment, char *own, size_t own_size, char *listen, size_t
 static _Noreturn void
 child(struct plan *plan)
 {
-    char own[32], listen[32];
+    char own[PID_VARIABLE_SIZE], listen[PID_VARIABLE_SIZE];
     int r;
 
     if (setsid() < 0)
@@ -145,9 +168,11 @@ child(struct plan *plan)
     r = arrange_descriptors(plan);
     if (r < 0)
         fail(plan->gate, PP_STAGE_STDIO, -r);
+    if (forking_watch_parent(plan->parent, &plan->parent_fd) < 0)
+        _exit(127);
     if (plan->directory && chdir(plan->directory) < 0)
         fail(plan->gate, PP_STAGE_DIRECTORY, errno);
-    fill_in_pid(plan->environment, own, sizeof(own), listen, sizeof(listen));
+    fill_in_pid(plan->environment, own, listen);
     wait_at_gate(plan);
     close_fd(&plan->parent_fd);
     reset_signals();
@@ -166,7 +191,7 @@ pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
     sigset_t all, before;
     int pair[2], r;
 
-    r = nerrno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    r = system_socket_pair(pair);
     if (r < 0)
         return r;
     near = pair[0];
@@ -202,13 +227,13 @@ pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
 int
 pp_gate_open(struct pp_gate *gate)
 {
-    ssize_t n;
+    int r;
 
     do
-        n = send(gate->fd, "", 1, MSG_NOSIGNAL);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return errno == ECONNRESET ? -EPIPE : -errno;
+        r = system_send(gate->fd, "", 1);
+    while (r == -EINTR);
+    if (r < 0)
+        return r == -ECONNRESET ? -EPIPE : r;
     return 0;
 }
 
@@ -217,12 +242,11 @@ pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage, int32_
 {
     struct pollfd items[] = {{.fd = gate->fd, .events = POLLIN},
                              {.fd = gate->pid_fd, .events = POLLIN}};
-    struct timespec limit = as_timespec(timeout);
     struct report report;
     ssize_t n;
     int r;
 
-    r = nerrno(ppoll(items, 2, &limit, NULL));
+    r = nerrno(poll(items, 2, as_milliseconds(timeout)));
     if (r < 0)
         return r;
     if (r == 0)
@@ -234,6 +258,25 @@ pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage, int32_
         return 0;
     }
     return 1;
+}
+
+int
+pp_gate_has_ended(struct pp_gate *gate)
+{
+    return gate->pid > 0 ? forking_has_ended(gate->pid) : -ECHILD;
+}
+
+int
+pp_gate_reap(struct pp_gate *gate, int32_t *ret_status)
+{
+    int r, status;
+
+    if (gate->pid <= 0)
+        return -ECHILD;
+    r = forking_reap(gate->pid, gate->pid_fd, &status);
+    if (r > 0)
+        *ret_status = status;
+    return r;
 }
 
 void

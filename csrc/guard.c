@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/random.h>
 
 #include "util.h"
 
@@ -21,7 +20,7 @@ flock_within(int fd, int64_t timeout)
             return -errno;
         if (clock_now() >= deadline)
             return -ETIMEDOUT;
-        (void) getrandom(&jitter, sizeof(jitter), GRND_NONBLOCK);
+        (void) system_random(&jitter, sizeof(jitter));
         nap = as_timespec(pause / 2 + (int64_t) (jitter % (unsigned) pause));
         if (nanosleep(&nap, NULL) < 0)
             return -errno;

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #include "lockfile.h"
@@ -76,10 +75,10 @@ make_nonce(char nonce[PP_NONCE_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
     unsigned char bytes[(PP_NONCE_SIZE - 1) / 2];
+    int r = system_random(bytes, sizeof(bytes));
 
-    /* 16 bytes never come short, and never block once the kernel's pool is ready. */
-    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t) sizeof(bytes))
-        return -EIO;
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < sizeof(bytes); i++) {
         nonce[2 * i] = digits[bytes[i] >> 4];
         nonce[2 * i + 1] = digits[bytes[i] & 15];
@@ -137,7 +136,7 @@ create(const struct pp_host *host, const struct pp_identity *self, int directory
         return r;
     }
     memcpy(lock->nonce, line.nonce, PP_NONCE_SIZE);
-    lock->device = st.st_dev;
+    lock->device = (uint64_t) st.st_dev;
     lock->inode = st.st_ino;
     return 0;
 }
@@ -218,7 +217,7 @@ pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock)
         return fd;
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (st.st_dev != lock->device || st.st_ino != lock->inode)
+    if ((uint64_t) st.st_dev != lock->device || st.st_ino != lock->inode)
         return 0;
     r = lockfile_read(fd, text, &size);
     if (r < 0)

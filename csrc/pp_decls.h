@@ -7,7 +7,10 @@
  * leaves nothing in `errno`.  Parameters named ret_* are written on success and only then, except
  * for the structs that a caller owns across calls (pp_guard, pp_lock, pp_waiter, pp_gate): those
  * are filled in place the moment a resource exists, so that an interrupt between two Python
- * instructions can never lose one.  All times are nanoseconds of CLOCK_MONOTONIC. */
+ * instructions can never lose one.  All times are nanoseconds of the clock that stands still while
+ * the machine sleeps (Linux: CLOCK_MONOTONIC, macOS: CLOCK_UPTIME_RAW).
+ *
+ * Where the systems differ, a function says so; everything else holds on both. */
 
 /* ------------------------------------------------------------------ host: what holds for all */
 
@@ -17,10 +20,14 @@
 #define PP_PURPOSE_SIZE 33
 
 enum pp_feature {
-    PP_HAS_PIDFD = 1,    /* pidfd_open works here (Linux 5.3, and no filter forbids it) */
-    PP_HAS_PIDFS = 2,    /* a pidfd's inode number names one process for ever (Linux 6.9) */
-    PP_HAS_PROC = 4,     /* /proc is mounted and shows our own pid namespace */
-    PP_CLOCK_INEXACT = 8 /* start times of this time namespace are off by up to one tick */
+    PP_HAS_PIDFD = 1,     /* pidfd_open works here (Linux 5.3, and no filter forbids it) */
+    PP_HAS_PIDFS = 2,     /* a pidfd's inode number names one process for ever (Linux 6.9) */
+    PP_HAS_PROC = 4,      /* /proc is mounted and shows our own pid namespace */
+    PP_CLOCK_INEXACT = 8, /* start times of this time namespace are off by up to one tick */
+    PP_HAS_UNIQUE = 16,   /* the kernel numbers processes for ever (macOS: flavor 17) */
+    PP_HAS_AUDIT = 32,    /* it takes a signal for exactly one process (macOS 14.2) */
+    PP_HAS_KQUEUE =
+        64 /* a descriptor of ours can tell of an exit (macOS); no fork inherits it */
 };
 
 struct pp_host {
@@ -41,14 +48,37 @@ struct pp_host {
  *   -EIO */
 int pp_host_read(uint32_t without, struct pp_host *ret_host);
 
+#define PP_MACHINE_ID_SIZE 80
+
+/* A name of this machine that stays the same (machine-id(5), gethostuuid(2)), NUL-terminated.
+ *   -ENOENT   it has none
+ *   -ENOBUFS  size is below PP_MACHINE_ID_SIZE */
+int pp_machine_id(char *ret_id, size_t size);
+
+/* Where programs keep state, below the home of their user: a relative path, NUL-terminated.
+ *   -ENOBUFS  longer than size */
+int pp_state_home(char *ret_path, size_t size);
+
+/* Nanoseconds that the machine has slept since its boot. */
+void pp_clock_suspended(int64_t *ret_duration);
+
+/* Who is at the other end of a connected Unix socket, by number: Linux tells who called listen(2),
+ * macOS who used that end last; pid 0: in no pid namespace of ours.
+ *   -EBADF, -ENOTSOCK, -EINVAL, -ENOTCONN, -ENOPROTOOPT */
+int pp_socket_peer(int32_t fd, int32_t *ret_pid, uint32_t *ret_uid);
+
+/* How many bytes the path of a Unix socket may have, without its NUL. */
+void pp_unix_path_limit(int32_t *ret_bytes);
+
 /* ---------------------------------------------------------------- process: which one is that */
 
 struct pp_identity {
     int32_t pid;
     uint32_t uid;        /* real uid when it was read; UINT32_MAX: not known */
-    uint64_t start_time; /* clock ticks since boot, outside any time namespace; 0: unknown */
-    uint64_t pid_namespace; /* inode of the pid namespace in which `pid` counts */
-    uint64_t unique_id;     /* pidfs inode; 0: none */
+    uint64_t start_time; /* Linux: clock ticks since boot, outside any time namespace; macOS:
+                            microseconds of the wall clock then; 0: unknown */
+    uint64_t pid_namespace; /* inode of the pid namespace in which `pid` counts; macOS: 0 */
+    uint64_t unique_id;     /* pidfs inode, p_uniqueid; 0: none */
     char boot_id[PP_BOOT_ID_SIZE];
 };
 
@@ -77,6 +107,7 @@ enum pp_reason {
  *   -ESRCH            no such process, or a zombie
  *   -EACCES, -EPERM   hidden from us (hidepid)
  *   -EXDEV            /proc shows another pid namespace and the kernel has no pidfs
+ *   -EAGAIN           the pid changes hands faster than we can look
  *   -EPROTO           the kernel's answer does not parse
  *   -EMFILE, -ENFILE, -ENOMEM, -EIO */
 int pp_process_identify(const struct pp_host *host, int32_t pid,
@@ -87,8 +118,8 @@ int pp_process_identify(const struct pp_host *host, int32_t pid,
 int pp_process_compare(const struct pp_host *host, const struct pp_identity *identity,
                        int32_t *ret_reason);
 
-/* The same, and keep a descriptor that pins the process: readable once it has exited.  *ret_fd is
- * -1 unless the answer is PP_ALIVE and the kernel has pidfds. */
+/* The same, and keep a descriptor of that very process: readable once it has exited.  *ret_fd is -1
+ * unless the answer is PP_ALIVE and the kernel has pidfds or kqueues. */
 int pp_process_open(const struct pp_host *host, const struct pp_identity *identity,
                     int32_t *ret_fd, int32_t *ret_reason);
 
@@ -101,14 +132,14 @@ enum pp_scope {
     PP_SCOPE_GROUP = 1 /* the process group that the process leads */
 };
 
-/* Send a signal to a process that pp_process_open answered for.  Through `fd` no recycled pid can
- * be hit; with fd -1 the identity is compared first and a window of microseconds remains.  A group
- * is signalled through the fd on Linux 6.9, before that by number once the leader is proven
- * unreaped.
+/* Send a signal to a process that pp_process_open answered for.  Through a pidfd, or with
+ * PP_HAS_AUDIT, no recycled pid can be hit; else the identity is compared first and a window of
+ * microseconds remains.  A group is signalled through the fd on Linux 6.9, elsewhere by number once
+ * the leader is proven unreaped.
  *   -ESRCH   gone, or it leads no group
  *   -EPERM   not ours to signal, or with fd -1 not provable
  *   -EINVAL  no such signal
- *   -EAGAIN  too many real-time signals wait for it
+ *   -EAGAIN  too many real-time signals wait for it, or it execs faster than we can look
  *   -ENOSYS  a filter forbids pidfd_send_signal
  *   -ENOMEM */
 int pp_process_signal(const struct pp_host *host, const struct pp_identity *identity,
@@ -123,10 +154,12 @@ enum pp_text {
 /* Read a text of exactly this process: verified before and after the read.
  *   -EINVAL           `what` is none of enum pp_text
  *   -ENOBUFS          longer than `size`
+ *   -E2BIG            longer than the kernel tells in one answer (macOS: 1 MiB with all)
  *   -ENAMETOOLONG     the path of its executable is longer than the kernel can say
  *   -ESRCH            gone, or went while we read
- *   -EACCES, -EPERM   not ours to read
- *   -ENOENT           it has none (exe of a kernel thread)
+ *   -EACCES, -EPERM   not ours to read, or kept back (macOS: the environment of a hardened program)
+ *   -ENOENT           it has none (exe of a kernel thread; on macOS of one that was unlinked)
+ *   -EAGAIN           it execs faster than we can read
  *   -EXDEV            its pid means nothing here (other namespace), or /proc is another one's
  *   -EPROTO           the kernel's answer does not parse
  *   -EMFILE, -ENFILE, -ENOMEM, -EIO */
@@ -137,15 +170,20 @@ struct pp_status {
     int32_t parent_pid;
     int32_t group_id;
     int32_t session_id;
-    int32_t threads;
+    int32_t threads;    /* macOS: 0, not told */
     int32_t has_execed; /* 0: forked and still in its parent's program */
     char state;         /* as in proc(5): R S D T t Z X I */
 };
 
 /* Raw, by number and therefore unproven: for words to people, for the chain of our ancestors, and
  * for a process that the caller holds otherwise.
- *   -ESRCH, -EACCES, -EPERM, -EXDEV, -EPROTO, -EMFILE, -ENFILE, -ENOMEM, -EIO */
+ *   -ESRCH, -EACCES, -EPERM, -EXDEV, -EPROTO, -EAGAIN, -EMFILE, -ENFILE, -ENOMEM, -EIO */
 int pp_pid_status(const struct pp_host *host, int32_t pid, struct pp_status *ret_status);
+
+/* Does a path mean the same to whatever process has the pid as to this one?  1 or 0: it has another
+ * root or mount namespace.
+ *   -ESRCH, -ENOENT, -EACCES, -EPERM, -ENOMEM  not to be told */
+int pp_pid_shares_files(int32_t pid);
 
 /* List the pids whose argv holds every one of `arguments` as a whole argument and whose
  * environment holds every one of `variables` ("NAME=value").  Both are NUL-terminated strings
@@ -160,14 +198,15 @@ int pp_process_scan(const struct pp_host *host, uint32_t uid, const char *argume
                     int32_t *ret_pids, size_t capacity, size_t *ret_count);
 
 struct pp_listener {
-    int32_t pid;  /* 0: no process that we may look into holds it */
-    int32_t fd;   /* the number it has there */
-    uint32_t uid; /* owner of the socket */
-    uint64_t inode;
+    int32_t pid;    /* 0: no process that we may look into holds it */
+    int32_t fd;     /* the number it has there */
+    uint32_t uid;   /* owner of the socket; macOS: of the process */
+    uint64_t inode; /* of this socket only, as long as the machine is up */
 };
 
 /* Who listens on a TCP port of 127.0.0.1?  Returns 0: nobody; 1: a process of the session (0: of
  * none); 2: another.  By number, so only of use for a session whose leader is known otherwise.
+ * macOS shows the sockets of this user alone, and root those of all.
  *   -EXDEV   /proc shows another pid namespace
  *   -ENOBUFS more sockets on one port than anyone needs
  *   -EMFILE, -ENFILE, -ENOMEM  not every process could be looked into
@@ -290,6 +329,7 @@ struct pp_waiter {
     int32_t notify_fd;    /* the end that the thread writes */
     int32_t turn_fd;      /* the queue: its flock is the head of the line */
     int32_t life_fd;      /* the current lock file */
+    int32_t stop_fd;      /* ends the sleep of the thread; Linux: -1 */
     int32_t has_turn;
 };
 
@@ -313,7 +353,7 @@ void pp_waiter_forget(struct pp_waiter *waiter);
 /* A child that is forked, in a session of its own, and blocked until the gate opens. */
 struct pp_gate {
     int32_t pid;    /* 0: no child */
-    int32_t pid_fd; /* -1: the kernel has no pidfds */
+    int32_t pid_fd; /* readable once it has exited; -1: none */
     int32_t fd;     /* our end of the gate; -1: open already, or none */
 };
 
@@ -344,6 +384,17 @@ int pp_gate_open(struct pp_gate *gate);
  *   -ETIMEDOUT, -EINTR, -ENOMEM */
 int pp_gate_result(struct pp_gate *gate, int64_t timeout, int32_t *ret_stage,
                    int32_t *ret_error);
+
+/* Has the child ended?  1 or 0; asked as its parent, and it is not collected.
+ *   -ECHILD  there is none, or another has collected it, or SIGCHLD is ignored
+ *   -EINVAL */
+int pp_gate_has_ended(struct pp_gate *gate);
+
+/* Collect the child if it has ended.  Returns 1: *ret_status is its exit status, or minus the number
+ * of its signal; 0: it has not ended.
+ *   -ECHILD  there is none, or another has collected it, or SIGCHLD is ignored
+ *   -EINVAL, -EBADF */
+int pp_gate_reap(struct pp_gate *gate, int32_t *ret_status);
 
 /* Close our end.  A child that still waits at the gate exits without exec. */
 void pp_gate_close(struct pp_gate *gate);

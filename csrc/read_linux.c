@@ -4,6 +4,7 @@
 #include "pp.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "procfs_linux.h"
 #include "util.h"
@@ -95,4 +96,26 @@ pp_process_read(const struct pp_host *host, const struct pp_identity *identity, 
         return read_result;
     *ret_size = length;
     return 0;
+}
+
+int
+pp_pid_shares_files(int32_t pid)
+{
+    static const char *const names[] = {"ns/mnt", "root"};
+
+    /* mount_namespaces(7) */
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        char path[40];
+        struct stat mine, other;
+
+        (void) snprintf(path, sizeof(path), "/proc/self/%s", names[i]);
+        if (stat(path, &mine) < 0)
+            return -errno;
+        (void) snprintf(path, sizeof(path), "/proc/%d/%s", pid, names[i]);
+        if (stat(path, &other) < 0)
+            return -errno;
+        if (mine.st_dev != other.st_dev || mine.st_ino != other.st_ino)
+            return 0;
+    }
+    return 1;
 }

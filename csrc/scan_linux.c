@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "entries.h"
 #include "procfs_linux.h"
 #include "util.h"
 
@@ -53,33 +54,6 @@ read_text(int32_t pid, const char *name, struct text *text)
     }
 }
 
-/* Is `wanted` one of the NUL-separated entries?  The last one may lack its NUL. */
-static int
-has_entry(const struct text *text, const char *wanted)
-{
-    const char *end = text->data + text->size;
-    size_t length = strlen(wanted);
-
-    for (const char *entry = text->data; entry < end;) {
-        const char *nul = memchr(entry, '\0', (size_t) (end - entry));
-        const char *entry_end = nul ? nul : end;
-
-        if ((size_t) (entry_end - entry) == length && memcmp(entry, wanted, length) == 0)
-            return 1;
-        entry = entry_end + 1;
-    }
-    return 0;
-}
-
-static int
-has_all(const struct text *text, const char *wanted, size_t size)
-{
-    for (const char *end = wanted + size; wanted < end; wanted += strlen(wanted) + 1)
-        if (!has_entry(text, wanted))
-            return 0;
-    return 1;
-}
-
 /* /proc/<pid> belongs to the effective user; what is not dumpable shows root as the owner of the
  * entries below it only (task_dump_owner in fs/proc/base.c). */
 static int
@@ -102,7 +76,7 @@ pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
 
     if (!(host->features & PP_HAS_PROC))
         return -EXDEV;
-    /* Both lists end in a NUL, so that has_all may walk them with strlen. */
+    /* Both lists end in a NUL, so that entries_have_all may walk them with strlen. */
     if ((arguments_size && arguments[arguments_size - 1]) ||
         (variables_size && variables[variables_size - 1]))
         return -EINVAL;
@@ -133,14 +107,14 @@ pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
             r = read_text((int32_t) pid, "cmdline", &text);
             if (r < 0)
                 return r;
-            if (!has_all(&text, arguments, arguments_size))
+            if (!entries_have_all(text.data, text.size, arguments, arguments_size))
                 continue;
         }
         if (variables_size) {
             r = read_text((int32_t) pid, "environ", &text);
             if (r < 0)
                 return r;
-            if (!has_all(&text, variables, variables_size))
+            if (!entries_have_all(text.data, text.size, variables, variables_size))
                 continue;
         }
         if (count == capacity)

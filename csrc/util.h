@@ -4,11 +4,14 @@
 #define PP_UTIL_H
 
 #include <errno.h>
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/types.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "system.h"
 
 #define NSEC_PER_SEC 1000000000LL
 
@@ -20,7 +23,7 @@ close_fd(int *fd)
     int closed = *fd;
     *fd = -EBADF;
 
-    /* Linux releases the descriptor even when close reports EINTR: never retried. */
+    /* The descriptor is released even when close reports EINTR: never retried. */
     if (closed >= 0)
         (void) close(closed);
 }
@@ -49,14 +52,6 @@ nerrno(int result)
     return result < 0 ? -errno : result;
 }
 
-static inline int64_t
-clock_now(void)
-{
-    struct timespec now = {0};
-    (void) clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t) now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
 /* Now plus a duration, without overflow for "for ever". */
 static inline int64_t
 clock_after(int64_t duration)
@@ -74,6 +69,19 @@ as_timespec(int64_t nanoseconds)
         nanoseconds = 0;
     return (struct timespec){.tv_sec = (time_t) (nanoseconds / NSEC_PER_SEC),
                              .tv_nsec = (long) (nanoseconds % NSEC_PER_SEC)};
+}
+
+/* For poll(2), rounded up: a wait that ends early would be taken for an event that stays away. */
+static inline int
+as_milliseconds(int64_t nanoseconds)
+{
+    int64_t whole = nanoseconds / 1000000;
+
+    if (nanoseconds <= 0)
+        return 0;
+    if (whole >= INT_MAX)
+        return INT_MAX;
+    return (int) (whole + (nanoseconds % 1000000 != 0));
 }
 
 /* Parse an unsigned decimal that fills [text, end) exactly: no sign, no space, no overflow. */

@@ -29,8 +29,17 @@ ROOT = TESTS.parent
 # Far more than anything takes here: a test that reaches it has failed.
 DEADLINE = 20.0
 NOBODY = 65534
-# The values of PIDPROOF_WITHOUT that turn this kernel into one of 6.9, of 5.3 and of 4.18.
-KERNELS = {"newest": "", "without-pidfs": "pidfs", "without-pidfd": "pidfd"}
+HAVE = _native.features()
+# The values of PIDPROOF_WITHOUT that turn this kernel into one of 6.9, of 5.3 and of 4.18; and that
+# of macOS into one before 14.2, and into one that keeps its numbers and events to itself.
+KERNELS = (
+    {"newest": "", "without-audit": "audit", "without-unique": "unique", "without-kqueue": "kqueue"}
+    if "kqueue" in HAVE
+    else {"newest": "", "without-pidfs": "pidfs", "without-pidfd": "pidfd"}
+)
+# macOS does not say whether a process sleeps.
+ASLEEP = "S" if "proc" in HAVE else "R"
+WITHOUT_EVENTS = {"without-pidfd", "without-kqueue"}
 
 
 def python(code: str, *arguments: str) -> list[str]:
@@ -285,12 +294,15 @@ def _can_choose_pids() -> bool:
 
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")
 """Under AddressSanitizer: all is several times slower, and freed memory is kept for a while."""
-NEEDS_PIDFD = pytest.mark.skipif(
-    "pidfd" not in _native.features(), reason="needs pidfds (Linux 5.3)"
+NEEDS_PIDFD = pytest.mark.skipif("pidfd" not in HAVE, reason="needs pidfds (Linux 5.3)")
+NEEDS_PIDFS = pytest.mark.skipif("pidfs" not in HAVE, reason="needs pidfs (Linux 6.9)")
+NEEDS_EVENT = pytest.mark.skipif(
+    not HAVE & {"pidfd", "kqueue"}, reason="needs pidfds (Linux 5.3) or kqueues (macOS)"
 )
-NEEDS_PIDFS = pytest.mark.skipif(
-    "pidfs" not in _native.features(), reason="needs pidfs (Linux 6.9)"
+NEEDS_UNIQUE = pytest.mark.skipif(
+    not HAVE & {"pidfs", "unique"}, reason="needs a number of each process (Linux 6.9, macOS)"
 )
+NEEDS_PROC = pytest.mark.skipif("proc" not in HAVE, reason="needs /proc, as Linux has it")
 NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 NEEDS_FEWER_RIGHTS = pytest.mark.skipif(
     not _works(*without_capabilities("sys_ptrace"), "true"), reason="needs setpriv"
@@ -299,11 +311,11 @@ NEEDS_NOBODY = pytest.mark.skipif(
     not _nobody_can_import(), reason="needs root, setpriv and a package that all may read"
 )
 NEEDS_NAMESPACES = pytest.mark.skipif(
-    not _works("unshare", "-m", "-p", "-f", "--mount-proc", "true"),
+    "proc" not in HAVE or not _works("unshare", "-m", "-p", "-f", "--mount-proc", "true"),
     reason="needs unshare and the right to make namespaces",
 )
 NEEDS_TIME_NAMESPACES = pytest.mark.skipif(
-    not _works("unshare", "-T", "--boottime", "1000", "true"),
+    "proc" not in HAVE or not _works("unshare", "-T", "--boottime", "1000", "true"),
     reason="needs unshare with time namespaces (Linux 5.6)",
 )
 NEEDS_SET_TID = pytest.mark.skipif(

@@ -32,7 +32,7 @@ FLOORS = [
 ]
 # All that a healthy `pidproof ensure --http` loads beyond a bare interpreter, and no more.
 FAST_PATH = {
-    *("__future__", "_cffi_backend", "_json", "_socket", "encodings.ascii", "errno"),
+    *("__future__", "_cffi_backend", "_json", "_socket", "errno"),
     *("pidproof", "pidproof._native", "pidproof._pp", "pidproof._pp.lib"),
     *("pidproof.errors", "pidproof.frozen"),
     *("pidproof.process", "pidproof.process.identity", "pidproof.process.liveness"),

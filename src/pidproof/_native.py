@@ -49,7 +49,14 @@ _REASONS = {
         "the start times are one clock tick apart, and clocks here are not exact to that"
     ),
 }
-_FEATURES = {"pidfd": lib.PP_HAS_PIDFD, "pidfs": lib.PP_HAS_PIDFS, "proc": lib.PP_HAS_PROC}
+_FEATURES = {
+    "pidfd": lib.PP_HAS_PIDFD,
+    "pidfs": lib.PP_HAS_PIDFS,
+    "proc": lib.PP_HAS_PROC,
+    "unique": lib.PP_HAS_UNIQUE,
+    "audit": lib.PP_HAS_AUDIT,
+    "kqueue": lib.PP_HAS_KQUEUE,
+}
 
 
 def _check(result: int, function: str) -> int:
@@ -75,8 +82,8 @@ _myself: Any = None
 def _host_struct() -> Any:
     """Return the facts of this process's world, read at the first call.
 
-    `PIDPROOF_WITHOUT` (any of pidfd, pidfs, proc, with commas) forces the fallbacks of older
-    kernels on a newer one; it can only make answers more careful.
+    `PIDPROOF_WITHOUT` (names of `features()`, with commas) forces the fallbacks of older kernels
+    on a newer one; it can only make answers more careful.
     """
     global _host  # noqa: PLW0603 - a cache of what cannot change but by fork and unshare
     if _host is None:
@@ -109,9 +116,50 @@ os.register_at_fork(after_in_child=_forget_host)
 
 
 def features() -> frozenset[str]:
-    """Return which of pidfd, pidfs and proc are used here."""
+    """Return what is used here: pidfd, pidfs and proc, or unique, audit and kqueue."""
     have = _host_struct().features
     return frozenset(name for name, bit in _FEATURES.items() if have & bit)
+
+
+def events_pass_fork() -> bool:
+    """Say whether a forked child has the descriptors that `Identity.open` gave its parent."""
+    return not _host_struct().features & lib.PP_HAS_KQUEUE
+
+
+def machine_id() -> str | None:
+    """Return a name of this machine that stays the same, None if it has none."""
+    buffer = ffi.new("char[]", lib.PP_MACHINE_ID_SIZE)
+    if lib.pp_machine_id(buffer, lib.PP_MACHINE_ID_SIZE) < 0:
+        return None
+    return ffi.string(buffer).decode("latin-1")
+
+
+def state_home() -> str:
+    """Return where programs keep state here, relative to the home of their user."""
+    buffer = ffi.new("char[64]")
+    _check(lib.pp_state_home(buffer, 64), "pp_state_home")
+    return ffi.string(buffer).decode()
+
+
+def suspended() -> float:
+    """Return the seconds that the machine has slept since its boot."""
+    duration = ffi.new("int64_t *")
+    lib.pp_clock_suspended(duration)
+    return int(duration[0]) / 1e9
+
+
+def socket_peer(fd: int) -> tuple[int, int]:
+    """Return pid (0: not to be seen) and uid of who is at the other end of a Unix socket."""
+    pid, uid = ffi.new("int32_t *"), ffi.new("uint32_t *")
+    _check(lib.pp_socket_peer(fd, pid, uid), "peer of the socket")
+    return int(pid[0]), int(uid[0])
+
+
+def unix_path_limit() -> int:
+    """Return how many bytes the path of a Unix socket may have."""
+    limit = ffi.new("int32_t *")
+    lib.pp_unix_path_limit(limit)
+    return int(limit[0])
 
 
 def boot_id() -> str:
@@ -257,16 +305,10 @@ def status(pid: int) -> tuple[str, int, int, int, int, bool]:
 def sees_same_files(pid: int) -> bool | None:
     """Say whether a path means the same to whatever process has the pid as to this one.
 
-    Its mount namespace and root are compared (mount_namespaces(7)); None: that is not to be read.
+    None: that is not to be told.
     """
-    try:
-        for path in ("ns/mnt", "root"):
-            mine, other = os.stat(f"/proc/self/{path}"), os.stat(f"/proc/{pid}/{path}")
-            if (mine.st_dev, mine.st_ino) != (other.st_dev, other.st_ino):
-                return False
-    except OSError:
-        return None
-    return True
+    result = lib.pp_pid_shares_files(pid)
+    return None if result < 0 else bool(result)
 
 
 def scan(arguments: Iterable[bytes], variables: Iterable[bytes], uid: int | None) -> list[int]:
@@ -290,7 +332,7 @@ def scan(arguments: Iterable[bytes], variables: Iterable[bytes], uid: int | None
         if result == -errno.ENOBUFS:
             capacity *= 4
             continue
-        _check(result, "scan of /proc")
+        _check(result, "scan of processes")
         return list(ffi.unpack(pids, count[0]))
 
 
@@ -422,7 +464,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self._struct = ffi.new("struct pp_waiter *")
-        for name in ("directory_fd", "event_fd", "notify_fd", "turn_fd", "life_fd"):
+        for name in ("directory_fd", "event_fd", "notify_fd", "turn_fd", "life_fd", "stop_fd"):
             setattr(self._struct, name, -1)
 
     @property
@@ -493,11 +535,27 @@ class Gate:
         result = lib.pp_gate_result(self._struct, timeout_ns, out, out + 1)
         return None if _check(result, "exec") else (out[0], out[1])
 
+    def has_ended(self) -> bool:
+        """Say whether the child has ended, and collect nothing.
+
+        Raises ChildProcessError if another has collected it.
+        """
+        return bool(_check(lib.pp_gate_has_ended(self._struct), f"wait for pid {self.pid}"))
+
+    def reap(self) -> int | None:
+        """Collect the child: its exit status or minus its signal, None if it has not ended.
+
+        Raises ChildProcessError if another has collected it.
+        """
+        status = ffi.new("int32_t *")
+        result = lib.pp_gate_reap(self._struct, status)
+        return int(status[0]) if _check(result, f"wait for pid {self.pid}") else None
+
     def close(self) -> None:
         lib.pp_gate_close(self._struct)
 
     def close_pid_fd(self) -> None:
-        """Close the pidfd, once the child is reaped or no longer ours to reap."""
+        """Close the event of its exit, once the child is reaped or no longer ours to reap."""
         fd, self._struct.pid_fd = self._struct.pid_fd, -1
         if fd >= 0:
             os.close(fd)

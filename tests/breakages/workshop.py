@@ -58,7 +58,11 @@ class Workshop:
         emit = "import build_ffi; build_ffi.ffibuilder.emit_c_code('../_pp.c')"
         self._run([sys.executable, "-c", emit], place / "csrc")
         self._sources = ["_pp.c"]
-        self._sources += sorted(f"csrc/{path.name}" for path in (place / "csrc").glob("*.c"))
+        self._sources += sorted(
+            f"csrc/{path.name}"
+            for path in (place / "csrc").glob("*.c")
+            if not path.stem.endswith("_darwin")
+        )
         for source in self._sources:
             self._compile(source)
         self._link()

@@ -34,6 +34,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text = (struct text){.data = (char *) (uintptr_t) (data + length), .size = size - length};
     for (size_t at = 0; at < length + 1; at += strlen(wanted + at) + 1, count++)
         expected &= plainly_has(text.data, text.size, wanted + at, strlen(wanted + at));
-    CHECK(count > 0 && has_all(&text, wanted, length + 1) == expected);
+    CHECK(count > 0 && entries_have_all(text.data, text.size, wanted, length + 1) == expected);
     return 0;
 }

@@ -19,6 +19,7 @@ TARGETS: dict[str, list[str]] = {
     "net_tcp": ["procfs_linux.c"],
     "sock_diag": [],
     "host_facts": ["procfs_linux.c"],
+    "macos_arguments": [],
 }
 SANITIZE = "-fsanitize=address,undefined"
 

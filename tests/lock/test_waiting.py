@@ -13,6 +13,7 @@ import pytest
 
 from helpers import (
     DEADLINE,
+    HAVE,
     Actor,
     in_threads,
     native_threads,
@@ -38,6 +39,8 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 # Waiters sleep on the kernel's event.  A hand-over that took longer came from the look around,
 # which only bounds what can go wrong.
 PROMPT = 0.9
+# On macOS nobody stands in flock, and so in no order.
+FIRST_COME_FIRST_SERVED = "kqueue" not in HAVE
 assert PROMPT < LOOK_AROUND
 
 
@@ -109,7 +112,8 @@ def test_twenty_in_line_are_all_served_and_in_turn(spawn: Spawn, tmp_path: Path)
         assert waiters[index].ask("release") == "True"
         assert time.monotonic() - began < PROMPT
     assert sorted(order) == list(range(20)), "nobody starved"
-    assert order == list(range(20)), "first come, first served"
+    if FIRST_COME_FIRST_SERVED:
+        assert order == list(range(20))
 
 
 def test_the_line_goes_on_when_some_in_it_are_killed(spawn: Spawn, tmp_path: Path) -> None:
@@ -122,10 +126,14 @@ def test_the_line_goes_on_when_some_in_it_are_killed(spawn: Spawn, tmp_path: Pat
     for index in (0, 2, 4):  # the head among them
         waiters[index].kill()
     released = float(holder.ask("release-at"))
-    for index in (1, 3, 5):
-        taken = float(waiters[index].answer())
-        assert taken - released < PROMPT
-        released = float(waiters[index].ask("release-at"))
+    streams = {waiters[index].output: waiters[index] for index in (1, 3, 5)}
+    while streams:
+        (ready,) = select.select(list(streams), [], [], DEADLINE)[0]
+        waiter = streams.pop(ready)
+        if FIRST_COME_FIRST_SERVED:
+            assert waiter is waiters[5 - 2 * len(streams)]
+        assert float(waiter.answer()) - released < PROMPT
+        released = float(waiter.ask("release-at"))
 
 
 def test_a_waiter_that_gives_up_does_not_hold_up_the_line(spawn: Spawn, tmp_path: Path) -> None:

@@ -147,6 +147,27 @@ def test_listeners_are_found_without_leak(repeat: Repeat) -> None:
         repeat(act, quick=FEW)
 
 
+def test_facts_of_the_machine_without_leak(repeat: Repeat, child: int) -> None:
+    text, number = ffi.new("char[]", lib.PP_MACHINE_ID_SIZE), ffi.new("int32_t *")
+    duration, uid = ffi.new("int64_t *"), ffi.new("uint32_t *")
+    one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+
+    def act() -> None:
+        lib.pp_machine_id(text, lib.PP_MACHINE_ID_SIZE)
+        assert lib.pp_machine_id(text, 1) < 0
+        assert lib.pp_state_home(text, lib.PP_MACHINE_ID_SIZE) == 0
+        assert lib.pp_state_home(text, 1) < 0
+        lib.pp_clock_suspended(duration)
+        lib.pp_unix_path_limit(number)
+        assert lib.pp_socket_peer(one.fileno(), number, uid) == 0
+        assert lib.pp_socket_peer(-1, number, uid) < 0
+        assert lib.pp_pid_shares_files(child) == 1
+        assert lib.pp_pid_shares_files(2**31 - 1) < 0
+
+    with one, other:
+        repeat(act)
+
+
 def test_tokens_without_leak(repeat: Repeat, child: int) -> None:
     alive, struct = identity_of(child), ffi.new("struct pp_identity *")
     buffer = ffi.new("char[]", lib.PP_TOKEN_SIZE)
@@ -239,7 +260,10 @@ def test_gate_without_leak(repeat: Repeat, without: Callable[[str], None], featu
             result = lib.pp_gate_result(gate, 10**10, stage, error)
             assert result == (path == b"/bin/true")
         lib.pp_gate_close(gate)
-        os.waitpid(gate.pid, 0)
+        os.waitid(os.P_PID, gate.pid, os.WEXITED | os.WNOWAIT)
+        assert lib.pp_gate_has_ended(gate) == 1
+        assert lib.pp_gate_reap(gate, error) == 1
+        assert lib.pp_gate_reap(gate, error) < 0
         if gate.pid_fd >= 0:
             os.close(gate.pid_fd)
 

@@ -15,10 +15,12 @@ import pytest
 
 from helpers import (
     DEADLINE,
+    HAVE,
+    NEEDS_EVENT,
     NEEDS_NOBODY,
-    NEEDS_PIDFD,
     NEEDS_SET_TID,
     NOBODY,
+    WITHOUT_EVENTS,
     in_threads,
     open_fds,
     python,
@@ -104,12 +106,12 @@ def test_handle_knows_its_process(spawn: Spawn, kernel: str) -> None:
         assert handle.identity is identity
         assert str(identity) in repr(handle)
         assert handle.liveness() is Liveness.ALIVE
-        assert (handle.fileno() >= 0) == (kernel != "without-pidfd")
+        assert (handle.fileno() >= 0) == (kernel not in WITHOUT_EVENTS)
     assert handle.fileno() == -1
     handle.close()
 
 
-@NEEDS_PIDFD
+@NEEDS_EVENT
 def test_descriptor_becomes_readable_when_the_process_exits(spawn: Spawn) -> None:
     child = spawn.sleeper()
     with identify(child.pid).open() as handle:
@@ -118,7 +120,7 @@ def test_descriptor_becomes_readable_when_the_process_exits(spawn: Spawn) -> Non
         assert select.select([handle], [], [], DEADLINE)[0] == [handle]
 
 
-@NEEDS_PIDFD
+@NEEDS_EVENT
 def test_a_handle_that_is_dropped_closes_its_descriptor(spawn: Spawn) -> None:
     child = spawn.sleeper()
     before = open_fds()
@@ -128,7 +130,7 @@ def test_a_handle_that_is_dropped_closes_its_descriptor(spawn: Spawn) -> None:
     assert open_fds() == before
 
 
-@NEEDS_PIDFD
+@NEEDS_EVENT
 def test_the_descriptor_is_closed_on_exec(spawn: Spawn) -> None:
     child = spawn.sleeper()
     with identify(child.pid).open() as handle:
@@ -282,12 +284,12 @@ def test_a_process_of_another_user_is_refused(spawn: Spawn, kernel: str) -> None
 
 @NEEDS_SET_TID
 @pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.faults)])
-@pytest.mark.parametrize("features", ["", "pidfs"])
+@pytest.mark.parametrize("features", ["", *(["pidfs"] if "pidfs" in HAVE else [])])
 def test_a_held_handle_never_reaches_the_one_who_got_the_pid(
     without: Callable[[str], None], features: str, rounds: int
 ) -> None:
-    if "pidfd" not in _native.features():
-        pytest.skip("needs pidfds")
+    if not HAVE & {"pidfd", "kqueue"}:
+        pytest.skip("needs pidfds or kqueues")
     without(features)
     for _ in range(rounds):
         start_of_tick()

@@ -11,9 +11,8 @@ import pytest
 
 from helpers import wait_until
 from pid_reuse import born, end
-from pidproof import Http, LogLine, ProcessHandle, StartTimeout, Target, identify
+from pidproof import Http, LogLine, ProcessHandle, StartTimeout, Target, _native, identify
 from pidproof.process.liveness import Liveness
-from pidproof.server import health
 from pidproof.server import record as records
 from pidproof.server.checkup import check, check_running
 from pidproof.server.health import check_patiently, wait_ready
@@ -90,7 +89,7 @@ def test_what_cannot_be_asked_is_not_asked_again() -> None:
 def test_failures_while_the_machine_slept_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     sleeper().ensure()
     slept = iter([0.0, 100.0, 100.0, 200.0])
-    monkeypatch.setattr(health, "_suspended", lambda: next(slept, 200.0))
+    monkeypatch.setattr(_native, "suspended", lambda: next(slept, 200.0))
     probe = Scripted(FAILED)
     patiently(probe)
     assert probe.timeouts == [0.5, 0.5, 0.5, 1.0, 2.0]

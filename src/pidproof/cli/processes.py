@@ -55,7 +55,8 @@ def _signal_number(name: str) -> int:
 
     from pidproof.errors import InvalidArgument
 
-    if name.isascii() and name.isdigit() and len(name) < 4 and int(name) <= signal.SIGRTMAX:
+    last = max(signal.valid_signals())
+    if name.isascii() and name.isdigit() and len(name) < 4 and int(name) <= last:
         return int(name)
     try:
         return signal.Signals[f"SIG{name.upper().removeprefix('SIG')}"]

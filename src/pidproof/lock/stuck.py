@@ -17,7 +17,9 @@ def who_is_inside(directory_fd: int) -> tuple[str, str]:
     """Return in words who holds the guard of a directory, and what to do about it."""
     pid = _holder_of_flock(directory_fd)
     if pid is None:
-        return "the process inside it is stopped", "find it with `lslocks` and continue or end it"
+        return "the process inside it is stopped", (
+            "find it with `lslocks`, or `lsof` on macOS, and continue or end it"
+        )
     try:
         command, state = identify(pid).command_line(), _native.status(pid)[0]
     except (ProcessGone, IdentityUnknown, InvalidArgument, OSError):

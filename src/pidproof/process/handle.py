@@ -32,23 +32,27 @@ __all__ = ["ProcessHandle"]
 
 # How long a process may take to die after SIGKILL: only an uninterruptible call delays it.
 KILL_TIMEOUT = 5.0
+# How often a wait looks for itself, where the event of an exit can be late.
+LOOK_AROUND = 1.0
 _POLL_LIMIT = 2**31 - 1  # milliseconds; poll(2) takes an int
 
 
 class ProcessHandle:
-    """Holds a pidfd of a process whose identity was proven when it was opened.
+    """Holds a process whose identity was proven when it was opened: a pidfd, or on macOS a kqueue.
 
-    While it is open no signal sent through it can reach another process.  On kernels without
-    pidfds (before 5.3) `fileno()` is -1: identity is then compared right before each signal, and
-    a window of microseconds remains; `wait` looks at growing intervals of up to 50 ms.
+    While it is open no signal sent through it can reach another process.  Before Linux 5.3 and
+    macOS 14.2 the identity is compared right before each signal, and a window of microseconds
+    remains.  Before Linux 5.3 `fileno()` is -1, and `wait` looks at growing intervals of up to
+    50 ms; so it is on macOS in a fork of the process that opened the handle.
     """
 
-    __slots__ = ("_closed", "_fd", "_identity")
+    __slots__ = ("_closed", "_fd", "_identity", "_opener")
 
     def __init__(self, identity: ProcessIdentity) -> None:
         self._fd = -1
         self._closed = False
         self._identity = identity
+        self._opener = os.getpid()
         liveness, reason, self._fd = identity._native.open()
         if liveness == _native.GONE:
             raise ProcessGone(
@@ -74,12 +78,14 @@ class ProcessHandle:
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when the process exits, or -1."""
+        if self._fd >= 0 and self._opener != os.getpid() and not _native.events_pass_fork():
+            self._fd = -1  # in this process the number is nobody's, or another's
         return self._fd
 
     def close(self) -> None:
         """Let go of the process; may be called again, and nothing else may be after it."""
         self._closed = True
-        fd, self._fd = self._fd, -1
+        fd, self._fd = self.fileno(), -1
         if fd >= 0:
             os.close(fd)
 
@@ -103,7 +109,7 @@ class ProcessHandle:
     def liveness(self) -> Liveness:
         """Say whether the process runs still.  A zombie does not."""
         self._refuse_if_closed()
-        return liveness_of(self._identity._native.poll(self._fd)[0])
+        return liveness_of(self._identity._native.poll(self.fileno())[0])
 
     def signal(self, number: int, *, group: bool = False) -> None:
         """Send a signal to the process, or to the process group that it leads.
@@ -118,7 +124,7 @@ class ProcessHandle:
         self._refuse_our_own()
         scope = _native.SCOPE_GROUP if group else _native.SCOPE_PROCESS
         try:
-            self._identity._native.signal(self._fd, number, scope)
+            self._identity._native.signal(self.fileno(), number, scope)
         except OSError as error:
             self._raise(error, number)
 
@@ -158,7 +164,7 @@ class ProcessHandle:
         """
         deadline = time.monotonic() + timeout
         self._refuse_if_closed()
-        if self._fd >= 0:
+        if self.fileno() >= 0:
             return self._wait_on_descriptor(deadline)
         pause = 0.001
         while (answer := self.liveness()) is Liveness.ALIVE:
@@ -176,10 +182,14 @@ class ProcessHandle:
     def _wait_on_descriptor(self, deadline: float) -> bool:
         poller = select.poll()
         poller.register(self._fd, select.POLLIN)
+        # On macOS the event stays out for as long as a debugger holds the process.
+        limit = LOOK_AROUND * 1000 if "kqueue" in _native.features() else _POLL_LIMIT
         while True:
             left = max(deadline - time.monotonic(), 0)
             # Rounded up: a wait that ends early would be taken for a process that stays.
-            if poller.poll(int(min(left * 1000 + 0.999, _POLL_LIMIT))):
+            if poller.poll(int(min(left * 1000 + 0.999, limit))):
+                return True
+            if limit != _POLL_LIMIT and self.liveness() is Liveness.GONE:
                 return True
             if time.monotonic() >= deadline:
                 return False
@@ -210,7 +220,7 @@ def survived(pid: int) -> ProcessSurvived:
     state = state_of(pid)
     return ProcessSurvived(
         f"process {pid} is still there {KILL_TIMEOUT:g} s after SIGKILL (state {state})",
-        remedy=f"look at what it waits for: cat /proc/{pid}/wchan",
+        remedy=f"look at what it waits for: ps -o pid,stat,wchan,command -p {pid}",
         pid=pid,
     )
 

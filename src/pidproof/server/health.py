@@ -6,6 +6,7 @@ from __future__ import annotations
 import select
 import time
 
+from pidproof import _native
 from pidproof.process.liveness import Liveness
 from pidproof.server.checkup import Checkup, check, check_running, checkup_of
 from pidproof.server.probe import BUSY, FAILED, UNKNOWN
@@ -43,12 +44,6 @@ def _unsettled(checkup: Checkup) -> Checkup:
     return Checkup(**{**checkup.as_dict(), "settled": False})
 
 
-def _suspended() -> float:
-    """Seconds that the machine has slept since boot."""
-    whole = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.clock_gettime(whole) - time.monotonic()
-
-
 def check_patiently(
     directory: KeyDirectory,
     record: Record,
@@ -67,7 +62,7 @@ def check_patiently(
     """
     failures, wait = 0, timeout
     while True:
-        asleep = _suspended()
+        asleep = _native.suspended()
         given = min(wait, deadline - time.monotonic())
         if given <= 0:
             return _unsettled(checkup_of(FAILED, "there was no time left to ask it"))
@@ -80,7 +75,7 @@ def check_patiently(
             return _unsettled(result)
         is_busy = result.outcome.health == BUSY
         pause = wait if is_busy else 0.1 * (failures + 1)
-        if _suspended() - asleep < 1.0:
+        if _native.suspended() - asleep < 1.0:
             failures += 1
             wait *= 2
         if failures >= threshold:

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 
+from pidproof import _native
 from pidproof.errors import InvalidArgument, StateError, UnsafePath
 
 
@@ -60,7 +61,7 @@ def state_root() -> str:
     """
     chosen = os.environ.get("PIDPROOF_STATE_DIR")
     if not chosen:
-        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser(f"~/{_native.state_home()}")
         chosen = f"{home}/pidproof"
     if not chosen.startswith("/"):
         # Two callers in two directories would mean two states, and so two servers.
@@ -84,15 +85,10 @@ def _digest(text: str) -> str:
 
 def _host_name() -> str:
     """A name for this machine, so that a home shared between machines keeps them apart."""
-    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
-        try:
-            with open(path, encoding="ascii") as file:
-                machine = file.read(64).strip()
-        except (OSError, UnicodeDecodeError):
-            continue
-        if machine and machine != "uninitialized":
-            # machine-id(5) asks that it never be shown as it is.
-            return _digest("pidproof " + machine)
+    machine = _native.machine_id()
+    if machine:
+        # machine-id(5) asks that it never be shown as it is.
+        return _digest("pidproof " + machine)
     return _digest("pidproof host " + os.uname().nodename)
 
 

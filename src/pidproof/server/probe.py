@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 
+from pidproof import _native
 from pidproof.errors import InvalidArgument
 from pidproof.frozen import Frozen
 
@@ -181,7 +182,7 @@ class Tcp(Probe):
 class Unix(Probe):
     """Connect to a Unix socket: ready once it accepts, and the server is who listens there.
 
-    Who called listen(2) on it is told by the kernel (SO_PEERCRED, unix(7)).
+    Who called listen(2) on it, or on macOS used it last, is told by the kernel.
     """
 
     __slots__ = ("path",)
@@ -192,23 +193,21 @@ class Unix(Probe):
             raw = os.fsencode(os.path.abspath(path))
         except UnicodeError:
             raw = b""
-        # sun_path of unix(7) has 108 bytes, its NUL included.
-        if not path or not 0 < len(raw) <= 107 or b"\0" in raw:
+        limit = _native.unix_path_limit()
+        if not path or not 0 < len(raw) <= limit or b"\0" in raw:
             raise InvalidArgument(
                 f"{path!r} is not the path of a Unix socket",
-                remedy="the path of a Unix socket has 1 to 107 bytes, once it is absolute",
+                remedy=f"the path of a Unix socket has 1 to {limit} bytes, once it is absolute",
             )
         self.path = os.path.abspath(path)
 
     def _ask(self, target: Target, timeout: float) -> Outcome:
         import socket
-        import struct
 
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(self.path)
-            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, _ = struct.unpack("iii", raw)
+            pid, uid = _native.socket_peer(connection.fileno())
         if not target.owns(pid):
             from pidproof.server.listener import describe
 

@@ -186,7 +186,7 @@ class Child:
             return identity._native.poll(self._gate.pid_fd)[0] != _native.ALIVE
         # Where SIGCHLD is ignored its pid can be another's by now; but not that of a child of ours.
         try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            return self._gate.has_ended()
         except ChildProcessError:
             return True
 
@@ -268,54 +268,31 @@ class Child:
         """
         if self._reaped or not self.pid:
             return self._status
+        deadline, pause = time.monotonic() + timeout, 0.001
         if self._gate.pid_fd >= 0:
             poller = select.poll()
             poller.register(self._gate.pid_fd, select.POLLIN)
             poller.poll(max(0, int(timeout * 1000 + 0.999)))
-            self.collect()
-            return self._status
-        deadline, pause = time.monotonic() + timeout, 0.001
+        # Where there is no event to wait for, or where (macOS) it comes a moment too early.
         while not self.collect() and (left := deadline - time.monotonic()) > 0:
-            time.sleep(min(pause, left))  # before Linux 5.3 there is no event to wait for
+            time.sleep(min(pause, left))
             pause = min(pause * 2, 0.05)
         return self._status
 
     def collect(self) -> bool:
         """Reap it if it has ended; say whether it is reaped."""
         try:
-            pid, status = self._wait()
+            status = self._gate.reap()
         except ChildProcessError:
-            pid = self.pid  # SIGCHLD is ignored here, or another thread was faster
+            self._reaped = True  # SIGCHLD is ignored here, or another thread was faster
         else:
-            if pid:
+            if status is not None:
                 self._status = status
-        if pid:
-            self._reaped = True
+                self._reaped = True
+        if self._reaped:
             self._gate.close()
             self._gate.close_pid_fd()
         return self._reaped
-
-    def _wait(self) -> tuple[int, int]:
-        """Return pid and exit status, or (0, 0) if it runs; ChildProcessError: it was collected.
-
-        Through the pidfd: the number may have become that of another child of this process.
-        """
-        if self._gate.pid_fd >= 0:
-            try:
-                found = os.waitid(os.P_PIDFD, self._gate.pid_fd, os.WEXITED | os.WNOHANG)
-            except ChildProcessError:
-                raise
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
-            else:
-                if found is None:
-                    return 0, 0
-                by_exit = found.si_code == os.CLD_EXITED
-                return self.pid, found.si_status if by_exit else -found.si_status
-        # Before Linux 5.4.
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        return pid, os.waitstatus_to_exitcode(status) if pid else 0
 
     def hand_over(self) -> None:
         """Let it live on.  It is reaped by later calls into this package if it ends before us."""

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "system.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "procfs_linux.h"
+#include "util.h"
+
+static int64_t
+read_clock(clockid_t clock)
+{
+    struct timespec now = {0};
+
+    (void) clock_gettime(clock, &now);
+    return (int64_t) now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
+int64_t
+clock_now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+void
+pp_clock_suspended(int64_t *ret_duration)
+{
+    int64_t awake = clock_now();
+
+    *ret_duration = read_clock(CLOCK_BOOTTIME) - awake;
+}
+
+int
+system_random(void *buffer, size_t size)
+{
+    /* A few bytes never come short, and never block once the kernel's pool is ready.  The C
+     * library has a name for it since glibc 2.25 only. */
+    return syscall(SYS_getrandom, buffer, size, 0) == (long) size ? 0 : -EIO;
+}
+
+int
+system_socket_pair(int ret_pair[2])
+{
+    return nerrno(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ret_pair));
+}
+
+int
+system_send(int fd, const void *data, size_t size)
+{
+    return nerrno((int) send(fd, data, size, MSG_NOSIGNAL));
+}
+
+int
+pp_socket_peer(int32_t fd, int32_t *ret_pid, uint32_t *ret_uid)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+        return -errno;
+    *ret_pid = peer.pid;
+    *ret_uid = peer.uid;
+    return 0;
+}
+
+void
+pp_unix_path_limit(int32_t *ret_bytes)
+{
+    *ret_bytes = sizeof(((struct sockaddr_un *) NULL)->sun_path) - 1;
+}
+
+int
+pp_state_home(char *ret_path, size_t size)
+{
+    static const char path[] = ".local/state";
+
+    if (size < sizeof(path))
+        return -ENOBUFS;
+    memcpy(ret_path, path, sizeof(path));
+    return 0;
+}
+
+int
+pp_machine_id(char *ret_id, size_t size)
+{
+    static const char *const paths[] = {"/etc/machine-id", "/var/lib/dbus/machine-id"};
+
+    for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
+        char text[PP_MACHINE_ID_SIZE];
+        size_t length = 0;
+
+        if (procfs_read(paths[i], text, sizeof(text) - 1, &length) < 0)
+            continue;
+        while (length && (text[length - 1] == '\n' || text[length - 1] == ' '))
+            length--;
+        text[length] = '\0';
+        if (!length || strcmp(text, "uninitialized") == 0)
+            continue;
+        if (length >= size)
+            return -ENOBUFS;
+        memcpy(ret_id, text, length + 1);
+        return 0;
+    }
+    return -ENOENT;
+}
