@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers import wait_until
-from pidproof import LockLost, LockTimeout, Running, Server, SpawnLock
+from pidproof import LockLost, LockTimeout, Running, Server, SpawnLock, StartTimeout
 from pidproof.server import fence, locked, start, stop
 from pidproof.server import record as records
 from pidproof.server.paths import KeyDirectory
@@ -124,6 +124,22 @@ def test_a_start_that_loses_the_lock_changes_nothing_more(
         assert runs == (START[act - 1] == "publish")
     finally:
         usurper.release()
+
+
+def test_a_start_that_was_not_ready_in_time_and_lost_the_lock_says_that_it_lost_it(
+    state: State, small: Small
+) -> None:
+    """It did not end the server, and does not say so."""
+    small.answers(503)
+
+    def hear(text: str) -> None:
+        if "answered 503" in text:
+            (state.directory("web") / "lock").unlink(missing_ok=True)
+
+    with pytest.raises(LockLost) as caught:
+        small.server(on_event=hear, timeout=1.5).ensure()
+    assert isinstance(caught.value.__cause__, StartTimeout)
+    assert state.servers() == [small.report()["pid"]]
 
 
 @pytest.mark.parametrize("forget", [True, False])

@@ -251,7 +251,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_or_a_server_with_a_record(
             terminal.read_until("")
             ends.append(launcher.wait(DEADLINE))
         # Before `main` it is the interpreter that is interrupted, and none of our words help.
-        if "in main" in terminal.screen:
+        if "pidproof/cli" in terminal.screen:
             ugly.append(terminal.screen)
         # It may come after the server is ready and before we have said so.
         state = pidproof("status", "web", "--json").data["state"]

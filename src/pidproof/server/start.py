@@ -248,19 +248,25 @@ class _Attempt:
         """End and reap the child, and record that nothing runs.
 
         What goes wrong here becomes a note on the error that brought us here.
+
+        Raises:
+            LockLost: that error is about the server, which is another's to judge by now.
         """
         if self._is_published:
             return  # an interrupt that came too late: it is a server like any other by now
         self._child.close_gate()
         try:
             self._end_child(error)
-        except LockLost:
+        except LockLost as lost:
             # Whoever has the lock now decides about what the record names, and we only collect it;
             # what the record does not name must not run.
             if not self._is_recorded():
                 self._child.kill()
                 self._child.reap(REAP_TIMEOUT)
             self._leave_child()
+            if isinstance(error, NeverHealthy):
+                # What it was not ready for may be another's doing, and it was not ended.
+                raise lost from error
         except LockTimeout as problem:
             self._leave_child()
             error.add_note(f"while cleaning up: {problem}")
