@@ -20,7 +20,7 @@ from pathlib import Path
 
 from wheels import arm64, auditing, making, musl, trying
 from wheels.making import Failure
-from wheels.targets import ALL, QUICK
+from wheels.targets import ALL, QUICK, target_of
 
 
 def main() -> int:
@@ -35,6 +35,8 @@ def main() -> int:
             one.add_argument("--quick", action="store_true")
         if name == "make":
             one.add_argument("--only", metavar="TAG")
+        if name == "audit":
+            one.add_argument("--complete", action="store_true", help="each platform must be there")
         if name in {"try", "arm64"}:
             one.add_argument("pytest", nargs="*")
     options = parser.parse_args()
@@ -77,6 +79,9 @@ def audit(options: argparse.Namespace) -> None:
     sdists = list(options.dist.glob("*.tar.gz"))
     if not wheels or len(sdists) != 1:
         raise Failure(f"{options.dist} has {len(wheels)} wheels and {len(sdists)} sdists")
+    missing = {one.tag for one in ALL} - {target_of(wheel.name).tag for wheel in wheels}
+    if options.complete and missing:
+        raise Failure(f"{options.dist} has no wheel for {sorted(missing)}")
     with tempfile.TemporaryDirectory() as work:
         done = auditing.audit(wheels, sdists[0], Path(work))
     for one in done:

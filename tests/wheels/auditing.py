@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wheels.holding import MODULE, check_holding
 from wheels.making import Failure, run
 from wheels.module import check_module
-from wheels.targets import ABI, REFUSED, RESOLVED, target_of
+from wheels.targets import REFUSED, RESOLVED, target_of
 
 
 if TYPE_CHECKING:
@@ -48,13 +48,12 @@ def audit(wheels: Sequence[Path], sdist: Path, work: Path) -> list[Audited]:
 
 def audit_wheel(wheel: Path, work: Path) -> Audited:
     """Check one wheel by itself."""
-    tag = wheel.name.removesuffix(".whl").partition(f"{ABI}-")[2]
-    target = target_of(tag)
-    check_holding(wheel, tag)
+    target = target_of(wheel.name)
+    check_holding(wheel)
     with zipfile.ZipFile(wheel) as archive:
-        module = Path(archive.extract(MODULE, work / tag))
+        module = Path(archive.extract(MODULE, work / target.tag))
     check_module(module, target)
-    shutil.rmtree(work / tag)
+    shutil.rmtree(work / target.tag)
     checks = ["holding", "macho" if target.is_macos else "elf"]
     if not target.is_macos:
         check_policy(wheel, target)
@@ -71,7 +70,7 @@ def check_policy(wheel: Path, target: Target) -> None:
 
 def check_choice(wheels: Sequence[Path], work: Path) -> None:
     """Check that pip, on each machine, takes the wheel that is meant, and none where none is."""
-    tags = {wheel.name.partition(f"{ABI}-")[2].removesuffix(".whl"): wheel for wheel in wheels}
+    tags = {target_of(wheel.name).tag: wheel for wheel in wheels}
     for number, (platforms, tag) in enumerate(RESOLVED.items()):
         python = PYTHONS[number % len(PYTHONS)]
         if tag in tags and (got := choice(tags[tag].parent, platforms, python, work)) != tag:
@@ -102,4 +101,4 @@ def choice(folder: Path, platforms: Sequence[str], python: str, work: Path) -> s
             raise
         return None
     (got,) = to.iterdir()
-    return got.name.partition(f"{ABI}-")[2].removesuffix(".whl")
+    return target_of(got.name).tag

@@ -67,6 +67,14 @@ REFUSED = (
 )
 
 
-def target_of(tag: str) -> Target:
-    """Return the platform with a tag."""
-    return next(one for one in ALL if one.tag == tag)
+def target_of(name: str) -> Target:
+    """Return the platform of a wheel by its file name, which may carry older names of the tag too.
+
+    Raises:
+        LookupError: there is none.
+    """
+    tags = name.removesuffix(".whl").partition(f"{ABI}-")[2].split(".")
+    for one in ALL:
+        if one.tag in tags:
+            return one
+    raise LookupError(f"{name} is of none of our platforms")

@@ -118,14 +118,14 @@ BROKEN: dict[str, tuple[Callable[[Files], Files], str]] = {
 
 
 def test_a_good_wheel_passes(tmp_path: Path) -> None:
-    check_holding(write(tmp_path, good()), TAG)
+    check_holding(write(tmp_path, good()))
 
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_a_broken_one_is_refused(tmp_path: Path, how: str) -> None:
     change, says = BROKEN[how]
     with pytest.raises(Failure) as caught:
-        check_holding(write(tmp_path, change(good())), TAG)
+        check_holding(write(tmp_path, change(good())))
     assert says in str(caught.value)
 
 
@@ -161,7 +161,7 @@ def test_a_broken_library_for_macos_is_refused(tmp_path: Path, how: str) -> None
     pytest.importorskip("elftools", reason="needs pyelftools: nox -s wheels")
     from wheels.module import check_module
 
-    path, target = tmp_path / "module", target_of("macosx_11_0_arm64")
+    path, target = tmp_path / "module", ALL[4]
     path.write_bytes(macho())
     check_module(path, target)
     content, says = MACHO[how]
@@ -191,3 +191,10 @@ def test_an_archive_becomes_the_same_whoever_packed_it(tmp_path: Path) -> None:
 def test_every_platform_is_resolved_somewhere() -> None:
     assert set(RESOLVED.values()) == {one.tag for one in ALL}
     assert set(QUICK) < {one.tag for one in ALL}
+
+
+def test_a_platform_is_known_by_any_of_its_tags() -> None:
+    older = "manylinux2014_x86_64.manylinux_2_17_x86_64"
+    assert target_of(f"pidproof-1.0-{ABI}-{older}.whl") == ALL[0]
+    with pytest.raises(LookupError, match="none of our platforms"):
+        target_of(f"pidproof-1.0-{ABI}-win_amd64.whl")
