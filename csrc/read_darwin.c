@@ -11,7 +11,7 @@
 #include "facts_darwin.h"
 #include "util.h"
 
-#define EXEC_TIME 500000000LL /* how long an exec may keep its strings from us */
+#define EXEC_TIME 20000000LL /* how long an exec may keep its strings from us */
 
 static int
 copy_out(const char *text, size_t length, char *buffer, size_t size, size_t *ret_size)

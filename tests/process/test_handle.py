@@ -55,19 +55,27 @@ LISTENER = """
 """
 # Leads a group with one child in it, which says "member ready" and then which signal it got.
 GROUP = """
-    import os, signal, sys
+    import os, select, signal
     def told(number, frame):
         os.write(1, f"{name} {signal.Signals(number).name}\\n".encode())
-    name = "leader"
+    def open_ears():
+        heard, here = os.pipe()
+        os.set_blocking(here, False)
+        signal.set_wakeup_fd(here)
+        return heard
+    def listen(heard):
+        # A signal right before the wait is heard too: it has left its byte.
+        while 0 not in select.select([0, heard], [], [])[0]:
+            os.read(heard, 1)
+    name, heard = "leader", open_ears()
     signal.signal(signal.SIGUSR1, told)
     os.setpgid(0, 0)
     if os.fork() == 0:
-        name = "member"
+        name, heard = "member", open_ears()
         os.write(1, b"member ready\\n")
-        while os.getppid() != int(sys.argv[1]):
-            signal.pause()
+        listen(heard)
         os._exit(0)
-    sys.stdin.read()
+    listen(heard)
     os.kill(0, signal.SIGKILL)
 """
 
@@ -201,7 +209,7 @@ def test_no_such_signal_is_an_invalid_argument(spawn: Spawn, kernel: str, number
 
 
 def test_group_signal_reaches_the_whole_group(spawn: Spawn, kernel: str) -> None:
-    child = spawn(python(GROUP, str(os.getpid())))
+    child = spawn(python(GROUP))
     assert read_line(child) == "member ready"
     with identify(child.pid).open() as handle:
         handle.signal(signal.SIGUSR1, group=True)
