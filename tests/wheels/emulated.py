@@ -25,6 +25,7 @@ ARTEFACTS: dict[str, Sequence[str]] = {
         "test_rewritten_argv_without_final_nul_is_one_argument",
     ),
     OWN_START_TIME: (
+        "test_a_fork_may_take_the_lock_for_itself",
         "test_a_live_holder_is_named_in_time",
         "test_a_stopped_holder_is_alive",
         "test_a_time_namespace_changes_no_identity",
@@ -34,6 +35,7 @@ ARTEFACTS: dict[str, Sequence[str]] = {
         "test_exec_of_the_holder_wakes_the_one_who_waits",
         "test_many_that_time_out_together_all_name_the_holder",
         "test_never_two_inside_while_holders_and_waiters_are_killed",
+        "test_nobody_takes_the_lock_while_another_is_fenced",
         "test_release_wakes_the_one_who_waits",
         "test_the_lock_of_a_holder_that_execed_is_abandoned",
         "test_threads_of_one_process_exclude_one_another",
@@ -44,6 +46,7 @@ ARTEFACTS: dict[str, Sequence[str]] = {
     ),
     "it has a thread of its own in every process": (
         "test_a_child_at_the_gate_is_a_process_and_runs_nothing",
+        "test_a_zombie_is_gone",
         "test_ctrl_c_ends_a_wait_at_once_and_leaves_nothing",
     ),
     "it catches signals itself, from the start of a program on": (

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["interpreters", "requirements", "try_sdist", "try_wheel"]
 
 SMOKE = "import os, pidproof; print(pidproof.identify(os.getpid()))"
-QUICK = ["-m", "not slow and not faults and not darwin"]
+QUICK = ["-n", "4", "-m", "not slow and not faults and not thorough and not darwin"]
 FEW = ["tests/native/test_boundary.py", "tests/process/test_liveness.py"]
 FOLDERS = ["tests/native", "tests/process", "tests/lock", "tests/server"]
 ASK = "import sys; print(sys.version_info[:2] >= (3, 11), sys.implementation.name, sys.version)"
