@@ -302,8 +302,10 @@ def test_a_child_has_default_signals_and_an_empty_mask(child: Child, kernel: str
             signal.signal(number, how)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     status = dict(line.split(":\t", 1) for line in said.splitlines())
+    # glibc keeps some for itself, and what posix_spawn started ignores them.
+    valid = sum(1 << (number - 1) for number in signal.valid_signals())
     for field in ("SigBlk", "SigIgn", "SigCgt", "SigPnd"):
-        assert int(status[field], 16) == 0, field
+        assert int(status[field], 16) & valid == 0, field
     assert child.wait() == 0
 
 
