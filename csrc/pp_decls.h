@@ -51,8 +51,9 @@ int pp_host_read(uint32_t without, struct pp_host *ret_host);
 #define PP_MACHINE_ID_SIZE 80
 
 /* A name of this machine that stays the same (machine-id(5), gethostuuid(2)), NUL-terminated.
- *   -ENOENT   it has none
- *   -ENOBUFS  size is below PP_MACHINE_ID_SIZE */
+ *   -ENOENT   it has none, now or later
+ *   -ENOBUFS  size is below PP_MACHINE_ID_SIZE
+ *   -EMFILE, -ENFILE, -ENOMEM, -EIO, -EAGAIN, -EFAULT  not to be told just now */
 int pp_machine_id(char *ret_id, size_t size);
 
 /* Where programs keep state, below the home of their user: a relative path, NUL-terminated.

@@ -103,7 +103,7 @@ pp_machine_id(char *ret_id, size_t size)
     if (size < 2 * sizeof(uuid) + 1)
         return -ENOBUFS;
     if (gethostuuid(uuid, &limit) < 0)
-        return -ENOENT;
+        return -errno;
     for (size_t i = 0; i < sizeof(uuid); i++) {
         ret_id[2 * i] = digits[uuid[i] >> 4];
         ret_id[2 * i + 1] = digits[uuid[i] & 15];

@@ -84,6 +84,14 @@ pp_state_home(char *ret_path, size_t size)
     return 0;
 }
 
+/* Is that the answer of a file that is not there for us, and will not be the next time? */
+static int
+is_absent(int r)
+{
+    return r == -ENOENT || r == -ENOTDIR || r == -EACCES || r == -EPERM || r == -ELOOP ||
+           r == -EISDIR || r == -ENOBUFS;
+}
+
 int
 pp_machine_id(char *ret_id, size_t size)
 {
@@ -92,9 +100,12 @@ pp_machine_id(char *ret_id, size_t size)
     for (size_t i = 0; i < sizeof(paths) / sizeof(*paths); i++) {
         char text[PP_MACHINE_ID_SIZE];
         size_t length = 0;
+        int r = procfs_read(paths[i], text, sizeof(text) - 1, &length);
 
-        if (procfs_read(paths[i], text, sizeof(text) - 1, &length) < 0)
+        if (is_absent(r))
             continue;
+        if (r < 0)
+            return r;
         while (length && (text[length - 1] == '\n' || text[length - 1] == ' '))
             length--;
         text[length] = '\0';

@@ -129,8 +129,10 @@ def events_pass_fork() -> bool:
 def machine_id() -> str | None:
     """Return a name of this machine that stays the same, None if it has none."""
     buffer = ffi.new("char[]", lib.PP_MACHINE_ID_SIZE)
-    if lib.pp_machine_id(buffer, lib.PP_MACHINE_ID_SIZE) < 0:
+    result = lib.pp_machine_id(buffer, lib.PP_MACHINE_ID_SIZE)
+    if result == -errno.ENOENT:
         return None
+    _check(result, "machine id")
     return ffi.string(buffer).decode("latin-1")
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -138,6 +139,32 @@ def test_a_machine_without_an_id_is_told_by_its_name() -> None:
     names = [run([*command, name, *python(code)]) for name in ("one", "one", "two")]
     assert names[0] == names[1] != names[2]
     assert names[0].strip() != host_directory()
+
+
+def test_out_of_descriptors_the_machine_has_no_other_name() -> None:
+    """By another name it would have another state, and so a second server."""
+    code = """
+        import os, resource
+        from pidproof import StateError
+        from pidproof.server.paths import host_directory
+        before = host_directory()
+        held = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError:
+            pass
+        try:
+            print(host_directory())
+        except StateError as error:
+            print(error.errno, error)
+        os.close(held.pop())
+        print(host_directory() == before)
+    """
+    said = run(python(code)).splitlines()
+    assert said[0].startswith(f"{errno.EMFILE} the id of this machine cannot be read just now")
+    assert said[1] == "True"
 
 
 # ---------------------------------------------------------------------------- hostile surroundings

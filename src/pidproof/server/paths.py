@@ -85,7 +85,17 @@ def _digest(text: str) -> str:
 
 def _host_name() -> str:
     """A name for this machine, so that a home shared between machines keeps them apart."""
-    machine = _native.machine_id()
+    try:
+        machine = _native.machine_id()
+    except OSError as error:
+        # Under another name there would be another state, and so a second server.
+        raise StateError(
+            f"the id of this machine cannot be read just now: {os.strerror(error.errno or 0)}; "
+            "nothing was done",
+            remedy="see what it is short of (ulimit -n, dmesg), then run this again",
+            path=None,
+            errno=error.errno,
+        ) from error
     if machine:
         # machine-id(5) asks that it never be shown as it is.
         return _digest("pidproof " + machine)
