@@ -105,7 +105,9 @@ diagnose(int fd, uint8_t family, int32_t port, struct sockets *sockets)
     int r = ask(fd, family, port);
 
     while (r == 0) {
-        ssize_t length = recv(fd, buffer.bytes, sizeof(buffer.bytes), MSG_TRUNC);
+        /* The kernel answers within send and recv: there is nothing to wait for. */
+        ssize_t length =
+            recv(fd, buffer.bytes, sizeof(buffer.bytes), MSG_TRUNC | MSG_DONTWAIT);
 
         if (length < 0)
             return -errno;

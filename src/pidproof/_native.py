@@ -266,8 +266,11 @@ class Identity:
     def poll(self, fd: int) -> tuple[int, int]:
         """Return liveness and reason of the process that `fd` pins."""
         reason = ffi.new("int32_t *")
-        liveness = lib.pp_process_poll(_host_struct(), self._struct, fd, reason)
-        return liveness, reason[0]
+        try:
+            host = _host_struct()
+        except OSError as error:
+            return UNKNOWN, -(error.errno or errno.EIO)
+        return lib.pp_process_poll(host, self._struct, fd, reason), reason[0]
 
     def signal(self, fd: int, number: int, scope: int) -> None:
         result = lib.pp_process_signal(_host_struct(), self._struct, fd, number, scope)

@@ -138,6 +138,14 @@ IN_C = (
 
 IN_PYTHON = (
     Breakage(
+        "a machine whose id cannot be read just now is another machine",
+        "src/pidproof/server/paths.py",
+        "        machine = _native.machine_id()\n    except OSError as error:\n",
+        "        machine = _native.machine_id()\n    except OSError:\n        machine = None\n"
+        "    except KeyError as error:\n",
+        (f"{SERVER}paths.py::test_out_of_descriptors_the_machine_has_no_other_name",),
+    ),
+    Breakage(
         "the gate is opened before the record names the child",
         "src/pidproof/server/start.py",
         "        with fenced(self.job.lock, self.job.directory, before):\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers import Actor
-from pidproof.errors import LockTimeout
+from pidproof.errors import IdentityUnknown, LockTimeout
 from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.lock.stuck import who_is_inside
 
@@ -41,6 +41,19 @@ def test_who_is_inside_and_runs_is_not_said_to_be_stopped(spawn: Spawn, tmp_path
     slow = Actor(spawn, tmp_path)
     slow.ask("guard")
     with pytest.raises(LockTimeout, match=rf"process {slow.pid} .* in state [A-Z]$"):
+        SpawnLock(tmp_path, timeout=0.1).acquire()
+
+
+def test_who_cannot_be_looked_into_is_not_said_to_be_gone(
+    spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hidden(pid: int) -> None:
+        raise IdentityUnknown(f"process {pid} is hidden", pid=pid)
+
+    monkeypatch.setattr("pidproof.lock.stuck.identify", hidden)
+    inside = Actor(spawn, tmp_path)
+    inside.ask("guard")
+    with pytest.raises(LockTimeout, match=f"process {inside.pid}, which cannot be looked into"):
         SpawnLock(tmp_path, timeout=0.1).acquire()
 
 

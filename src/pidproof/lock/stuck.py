@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 from pidproof import _native
-from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone
+from pidproof.errors import IdentityUnknown, ProcessGone
 from pidproof.process.identity import identify
 
 
@@ -17,20 +17,21 @@ def who_is_inside(directory_fd: int) -> tuple[str, str]:
     """Return in words who holds the guard of a directory, and what to do about it."""
     pid = _holder_of_flock(directory_fd)
     if pid is None:
-        return "the process inside it is stopped", (
+        return "the process inside it is not named by the system", (
             "find it with `lslocks`, or `lsof` on macOS, and continue or end it"
         )
+    remedy = f"continue that process (kill -CONT {pid}) or end it (kill -KILL {pid})"
     try:
         command, state = identify(pid).command_line(), _native.status(pid)[0]
-    except (ProcessGone, IdentityUnknown, InvalidArgument, OSError):
+    except ProcessGone:
         # It forked inside the guard, and died.
         return f"process {pid} entered it and is gone, and a fork of it holds it still", (
             "end what that process has started"
         )
+    except (IdentityUnknown, OSError):
+        return f"process {pid}, which cannot be looked into, is inside it", remedy
     stopped = "stopped" if state in {"T", "t"} else f"in state {state}"
-    return f"process {pid} ({command}) is inside it, {stopped}", (
-        f"continue that process (kill -CONT {pid}) or end it (kill -KILL {pid})"
-    )
+    return f"process {pid} ({command}) is inside it, {stopped}", remedy
 
 
 def _holder_of_flock(fd: int) -> int | None:

@@ -37,15 +37,10 @@ class Checkup(Frozen):
         return self.outcome.health == READY
 
 
-def checkup_of(
-    health: Health,
-    detail: str,
-    *,
-    stranger: bool = False,
-    proven: dict[str, Any] | None = None,
-) -> Checkup:
+def checkup_of(health: Health, detail: str, *, stranger: bool = False) -> Checkup:
+    """Return a checkup for which no probe was needed."""
     outcome = Outcome(health=health, detail=detail)
-    return Checkup(outcome=outcome, stranger=stranger, settled=True, listener=proven)
+    return Checkup(outcome=outcome, stranger=stranger, settled=True, listener=None)
 
 
 def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout: float) -> Checkup:

@@ -57,7 +57,8 @@ def ensure(
                 record = records.read(directory, spec.key)
             except BrokenRecord:
                 record = None  # it is looked at under the lock
-            if record is not None and _is_reusable(directory, record, spec):
+            left = deadline - time.monotonic()
+            if record is not None and _is_reusable(directory, record, spec, left):
                 return running(record, "reused", began)
             before_lock()
             from pidproof.server.locked import ensure_locked
@@ -67,12 +68,12 @@ def ensure(
                 return running(*found, began)
 
 
-def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec) -> bool:
+def _is_reusable(directory: KeyDirectory, record: Record, spec: Spec, left: float) -> bool:
     if record.state != RUNNING or record.identity is None:
         return False
     if record.identity.liveness() is not Liveness.ALIVE or mismatch_of(record, spec) == "replace":
         return False
-    timeout = max(0.001, min(spec.probe_timeout, spec.timeout))
+    timeout = max(0.001, min(spec.probe_timeout, left))
     return check_running(directory, record, spec.probe, timeout).is_ready
 
 

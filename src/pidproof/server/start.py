@@ -84,15 +84,23 @@ def start(
         except PortInUse as taken:
             # It went to another between our choice and the server's own bind.
             attempts -= 1
-            previous = records.read(job.directory, spec.key)
-            # The record says `failed` only once its end was proven: else it may run still, and
-            # would run beside the next one.
-            if not attempts or previous is None or previous.state != FAILED:
+            previous = _failed_record(job) if attempts else None
+            if previous is None:
                 raise
             job.say(f"{taken.message}; trying another port")
         finally:
             if bound is not None:
                 bound.close()
+
+
+def _failed_record(job: Job) -> Record | None:
+    """Return the record if it says `failed`, which it does only once the end of that server was
+    proven: else it may run still, and would run beside the next one."""
+    try:
+        record = records.read(job.directory, job.spec.key)
+    except (records.BrokenRecord, RecordError, StateError):
+        return None
+    return record if record is not None and record.state == FAILED else None
 
 
 def _start_once(job: Job, plan: Plan, record: Record, previous: Record | None, path: str) -> Record:
