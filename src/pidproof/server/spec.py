@@ -204,7 +204,9 @@ def _check_env(env: Mapping[str, str]) -> dict[str, str]:
         if not name or "=" in name or not _can_be_passed(name):
             raise InvalidArgument(f"{name!r} is not the name of an environment variable")
         if not _can_be_passed(value):
-            raise InvalidArgument(f"the variable {name} holds a NUL character, or one that is no text")
+            raise InvalidArgument(
+                f"the variable {name} holds a NUL character, or one that is no text"
+            )
         if name.startswith("PIDPROOF_"):
             raise InvalidArgument(f"{name} is set by pidproof itself")
     return dict(env)
