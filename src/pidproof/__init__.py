@@ -7,7 +7,7 @@ Layout, each layer standing only on those below it:
     server   ensure, sweep | start, terminate, probe | record, paths
     lock     the spawn lock and the wait for it
     process  identities, handles, argv patterns, the scan
-    _native  the only importer of the C module
+    _native  with _native_lock and _native_gate the only importers of the C module
     errors
 
 Every public name is here; each is loaded when it is first used.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmarks.board import Target
 from benchmarks.programs import Floor
 from benchmarks.race import Bench, Race, in_process, whole_process
-from pidproof import SpawnLock, _native
+from pidproof import SpawnLock, _native_lock
 
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def test_acquire_and_release_native(bench: Bench, lock_directory: Path) -> None:
     turns = race(bench, "acquire and release: the native calls", lock_directory)
     directory = os.open(lock_directory / "ours", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        lock = _native.Lock()
+        lock = _native_lock.Lock()
 
         def act() -> None:
             lock.try_acquire(directory, b"bench", 10**9, 10**9)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers import ROOT, TESTS
-from pidproof import _native
+from pidproof import _native, _native_lock
 from pidproof._pp import ffi, lib
 
 
@@ -260,7 +260,7 @@ def test_a_lock_that_could_not_be_written_is_not_taken(
 
 def test_a_waiter_that_runs_cannot_be_started_again(tmp_path: Path) -> None:
     directory = os.open(tmp_path, os.O_RDONLY)
-    waiter = _native.Waiter()
+    waiter = _native_lock.Waiter()
     try:
         waiter.start(directory)
         with pytest.raises(OSError, match="busy") as caught:
@@ -278,4 +278,4 @@ def test_calls_on_a_descriptor_that_is_none_fail_cleanly() -> None:
     ):
         assert result == -errno.EBADF
     with pytest.raises(OSError, match="Bad file descriptor"):
-        _native.Waiter().start(-1)
+        _native_lock.Waiter().start(-1)

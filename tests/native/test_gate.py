@@ -26,7 +26,7 @@ from helpers import (
     wait_until,
     write_line,
 )
-from pidproof import _native
+from pidproof import _native, _native_gate
 from pidproof._pp import lib
 from pidproof.process.identity import identify
 from pidproof.process.liveness import Liveness
@@ -63,7 +63,7 @@ class Child:
     """One child behind a gate, and the pipe that its output goes to."""
 
     def __init__(self) -> None:
-        self.gate = _native.Gate()
+        self.gate = _native_gate.Gate()
         self.output, self._into = os.pipe()
 
     def fork(
@@ -200,9 +200,9 @@ def test_pid_fd_pins_the_child(child: Child, kernel: str) -> None:
 
 PARENT = """
     import os, signal, sys
-    from pidproof import _native
+    from pidproof import _native, _native_gate
     mark, sibling = sys.argv[1:]
-    gate = _native.Gate()
+    gate = _native_gate.Gate()
     command = [b"sh", b"-c", b"echo > " + os.fsencode(mark)]
     gate.fork(b"/bin/sh", command, [], None, output_fd=1, listen_fd=-1)
     other = 0
@@ -325,7 +325,7 @@ def test_a_listening_socket_is_descriptor_three_wherever_it_was(
     """Also where ours stand in the way of where the child's shall be."""
     code = f"""
         import os, socket, sys
-        from pidproof import _native
+        from pidproof import _native, _native_gate
         _native.features()
         output, into = os.pipe()
         say = os.dup2(1, 60)
@@ -334,7 +334,7 @@ def test_a_listening_socket_is_descriptor_three_wherever_it_was(
         server = socket.create_server(("127.0.0.1", 0))
         port = server.getsockname()[1]
         os.dup2(server.fileno(), {number})
-        gate = _native.Gate()
+        gate = _native_gate.Gate()
         script = (
             "import os, socket; os.listdir('/proc/self/fd');"
             "print(sorted(int(f) for f in os.listdir('/proc/self/fd') "
@@ -395,13 +395,13 @@ def test_an_exec_that_fails_says_why(  # noqa: PLR0917 - the table has as many c
     path = str(tmp_path / name)
     if content is not None:
         path = put_script(tmp_path / name, content, mode)
-    assert child.start([path]) == (_native.STAGE_EXEC, error)
+    assert child.start([path]) == (_native_gate.STAGE_EXEC, error)
     assert child.wait() == 127
     assert child.read() == b""
 
 
 def test_a_directory_is_no_command(child: Child, tmp_path: Path) -> None:
-    assert child.start([str(tmp_path)]) == (_native.STAGE_EXEC, errno.EACCES)
+    assert child.start([str(tmp_path)]) == (_native_gate.STAGE_EXEC, errno.EACCES)
 
 
 def test_a_working_directory_that_is_none_says_why(
@@ -409,7 +409,7 @@ def test_a_working_directory_that_is_none_says_why(
 ) -> None:
     missing = os.fsencode(tmp_path / "missing")
     child.fork(["/bin/true"], directory=missing)
-    assert child.gate.result(20 * SECOND) == (_native.STAGE_DIRECTORY, errno.ENOENT)
+    assert child.gate.result(20 * SECOND) == (_native_gate.STAGE_DIRECTORY, errno.ENOENT)
     assert child.wait() == 127
 
 
@@ -418,11 +418,11 @@ def test_a_working_directory_is_entered(child: Child, tmp_path: Path) -> None:
 
 
 def test_arguments_that_are_too_long_say_why(child: Child) -> None:
-    assert child.start(["/bin/true", "x" * (1 << 18)]) == (_native.STAGE_EXEC, errno.E2BIG)
+    assert child.start(["/bin/true", "x" * (1 << 18)]) == (_native_gate.STAGE_EXEC, errno.E2BIG)
 
 
 def test_an_output_that_is_no_descriptor_says_why(kernel: str) -> None:
-    gate = _native.Gate()
+    gate = _native_gate.Gate()
     gate.fork(b"/bin/true", [b"true"], [], None, output_fd=999, listen_fd=-1)
     try:
         assert gate.result(20 * SECOND) == (lib.PP_STAGE_STDIO, errno.EBADF)
@@ -436,7 +436,7 @@ def test_a_child_needs_no_descriptor_beyond_what_the_fork_took(spawn: Spawn, ker
     """A listening socket stands where the child's own shall be, and no number is free."""
     code = """
         import os, resource, socket, sys
-        from pidproof import _native
+        from pidproof import _native, _native_gate
         # A pair of sockets, and what tells of the child and of its parent.
         features = _native.features()
         taken = 4 if "pidfd" in features else 3 if "kqueue" in features else 2
@@ -446,7 +446,7 @@ def test_a_child_needs_no_descriptor_beyond_what_the_fork_took(spawn: Spawn, ker
         assert (server.fileno(), output) == (3, 4)
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (5 + taken, hard))
-        gate = _native.Gate()
+        gate = _native_gate.Gate()
         test = b'test -S /proc/self/fd/3 && test -c /proc/self/fd/2 && ! test -e /proc/self/fd/4'
         gate.fork(b"/bin/sh", [b"sh", b"-c", test], [], None, output_fd=output, listen_fd=3)
         gate.open()
@@ -460,14 +460,14 @@ def test_what_a_child_gets_may_stand_where_its_standard_streams_shall_be(
 ) -> None:
     code = """
         import os, socket, sys
-        from pidproof import _native
+        from pidproof import _native, _native_gate
         _native.features()
         os.closerange(0, 64)
         server = socket.create_server(("127.0.0.1", 0))
         output = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
         assert (server.fileno(), output) == (0, 1)
         test = b"cd /proc/$$/fd && readlink 0 1 2 3 && ! test -e 4"
-        gate = _native.Gate()
+        gate = _native_gate.Gate()
         gate.fork(b"/bin/sh", [b"sh", b"-c", test], [], None, output_fd=output, listen_fd=0)
         gate.open()
         assert gate.result(20 * 10**9) is None
@@ -525,14 +525,14 @@ def test_a_server_starts_with_few_descriptors_and_without_standard_streams(
 def test_no_descriptors_no_child(spawn: Spawn, kernel: str) -> None:
     code = """
         import os, resource
-        from pidproof import _native
+        from pidproof import _native, _native_gate
         _native.features()
         used = len(os.listdir("/proc/self/fd")) - 1
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         # Room for so many more: the pair takes two, our own pidfd one, the child's one.
         for room in range(4):
             resource.setrlimit(resource.RLIMIT_NOFILE, (used + room, hard))
-            gate = _native.Gate()
+            gate = _native_gate.Gate()
             try:
                 gate.fork(b"/bin/true", [b"true"], [], None, output_fd=1, listen_fd=-1)
             except OSError as error:
@@ -586,7 +586,7 @@ def test_many_threads_start_children_over_and_over(kernel: str) -> None:
                 result = child.start(command)
                 said = child.read().split()
                 if failing:
-                    assert result == (_native.STAGE_EXEC, errno.ENOENT)
+                    assert result == (_native_gate.STAGE_EXEC, errno.ENOENT)
                     assert child.wait() == 127
                 else:
                     assert result is None

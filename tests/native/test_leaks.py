@@ -13,7 +13,7 @@ import pytest
 from helpers import KERNELS
 from native.repeating import Repeat
 from pid_reuse import born, end
-from pidproof import _native
+from pidproof import _native, _native_lock
 from pidproof._pp import ffi, lib
 
 
@@ -227,7 +227,7 @@ def test_lock_without_leak(repeat: Repeat, kernel: str, directory: int) -> None:
 def test_waiter_without_leak(repeat: Repeat, directory: int) -> None:
     host, me = _native._host_struct(), _native._own_struct()
     lock, holder = ffi.new("struct pp_lock *", {"fd": -1}), ffi.new("struct pp_holder *")
-    waiter = _native.Waiter()._struct
+    waiter = _native_lock.Waiter()._struct
     assert lib.pp_lock_try(host, me, directory, b"test", 10**12, 0, lock, holder) > 0
 
     def act() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from native.repeating import Repeat, allocated
 from pid_reuse import born, end
-from pidproof import _native
+from pidproof import _native, _native_lock
 from pidproof._pp import ffi, lib
 
 
@@ -173,7 +173,7 @@ def test_locking_without_descriptors_keeps_none(
 
 
 def test_waiting_without_descriptors_keeps_none(repeat: Repeat, directory: int) -> None:
-    waiter: Any = _native.Waiter()._struct
+    waiter: Any = _native_lock.Waiter()._struct
 
     def begin() -> int:
         r = int(lib.pp_waiter_start(directory, waiter))

@@ -13,7 +13,7 @@ import contextlib
 import os
 import time
 
-from pidproof import _native
+from pidproof import _native, _native_lock
 from pidproof.errors import InvalidArgument, LockLost, LockTimeout, StateError, UnsafePath
 from pidproof.frozen import Frozen
 from pidproof.lock.waiting import PlaceInLine
@@ -101,8 +101,8 @@ class SpawnLock:
         self._timeout = timeout
         self._hold = hold
         self._purpose = purpose.encode()
-        self._lock = _native.Lock()
-        self._guard = _native.Guard()
+        self._lock = _native_lock.Lock()
+        self._guard = _native_lock.Guard()
         self._place: PlaceInLine | None = None
         self._deadline = 0.0
         self.found: str | None = None
@@ -201,7 +201,7 @@ class SpawnLock:
                 raise self._guard_is_stuck(limit) from error
             except OSError as error:
                 self._raise(error)
-            self.found = _native.FOUND.get(found)
+            self.found = _native_lock.FOUND.get(found)
             self._deadline = now + self._hold
             return found > 0
 
@@ -387,7 +387,7 @@ class SpawnLock:
 
 # What may hold a descriptor just now.  A fork copies those, whatever other threads are doing, and
 # must not keep a place in line, the guard or the lock alive past its parent.
-_of_this_process: set[_native.Guard | _native.LockCopies | PlaceInLine] = set()
+_of_this_process: set[_native_lock.Guard | _native_lock.LockCopies | PlaceInLine] = set()
 
 
 def _forget_all() -> None:

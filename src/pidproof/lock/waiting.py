@@ -6,7 +6,7 @@ from __future__ import annotations
 import select
 import time
 
-from pidproof import _native
+from pidproof import _native_lock
 
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ class PlaceInLine:
 
     def __init__(self, directory_fd: int) -> None:
         self._directory_fd = directory_fd
-        self._waiter = _native.Waiter()
+        self._waiter = _native_lock.Waiter()
 
     def sleep(self, timeout: float, worth_it: Callable[[], bool]) -> bool:
         """Sleep until woken, for `timeout` seconds at most; True if woken.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import time
 
-from pidproof import _native
+from pidproof._native_gate import STAGE_EXEC
 from pidproof.errors import Refused, typed
 from pidproof.interrupts import unignore
 from pidproof.process.identity import identify
@@ -117,4 +117,4 @@ def start_here(spec: Spec) -> NoReturn:
         os.execve(path, plan.command, env)
     except OSError as error:
         # The record names this process, which is about to exit.
-        raise exec_error(_native.STAGE_EXEC, error.errno or 0, spec.command, spec.cwd) from error
+        raise exec_error(STAGE_EXEC, error.errno or 0, spec.command, spec.cwd) from error

@@ -9,7 +9,7 @@ import select
 import signal
 import time
 
-from pidproof import _native
+from pidproof import _native, _native_gate
 from pidproof.errors import (
     CommandNotExecutable,
     CommandNotFound,
@@ -73,13 +73,13 @@ def find_command(command: Sequence[str], path: str | None, cwd: str) -> str:
 def exec_error(stage: int, number: int, command: Sequence[str], cwd: str) -> Error:
     """Return the error for a stage between fork and exec that failed with an errno."""
     name, why = command[0], os.strerror(number)
-    if stage == _native.STAGE_DIRECTORY:
+    if stage == _native_gate.STAGE_DIRECTORY:
         return StateError(
             f"the working directory {cwd} cannot be entered: {why}; nothing was started",
             path=cwd,
             errno=number,
         )
-    if stage != _native.STAGE_EXEC:
+    if stage != _native_gate.STAGE_EXEC:
         return StateError(
             f"the new process could not be set up: {why}; nothing was started",
             path=None,
@@ -104,7 +104,7 @@ def check_command(spec: Spec) -> str:
     """
     if not os.path.isdir(spec.cwd) or not os.access(spec.cwd, os.X_OK):
         number = errno.EACCES if os.path.isdir(spec.cwd) else errno.ENOENT
-        raise exec_error(_native.STAGE_DIRECTORY, number, spec.command, spec.cwd)
+        raise exec_error(_native_gate.STAGE_DIRECTORY, number, spec.command, spec.cwd)
     return find_command(spec.command, spec.env.get("PATH"), spec.cwd)
 
 
@@ -123,7 +123,7 @@ class Child:
     """
 
     def __init__(self) -> None:
-        self._gate = _native.Gate()
+        self._gate = _native_gate.Gate()
         self._identity: ProcessIdentity | None = None
         self._status: int | None = None
         self._reaped = False
