@@ -119,15 +119,6 @@ def test_every_function_is_in_the_leak_test() -> None:
         assert f"lib.{name}(" in source, f"{name} is called in no leak test"
 
 
-def test_only_one_module_imports_the_compiled_one() -> None:
-    importers = [
-        path.name
-        for path in (ROOT / "src").rglob("*.py")
-        if re.search(r"^\s*(from pidproof\._pp|import pidproof\._pp)", path.read_text(), re.M)
-    ]
-    assert importers == ["_native.py"]
-
-
 def test_a_machine_on_which_clone_is_another_call_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
