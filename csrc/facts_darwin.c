@@ -8,6 +8,7 @@
 #include <sys/proc.h>
 #include <sys/sysctl.h>
 
+#include "judging.h"
 #include "util.h"
 
 #define TRIES 8
@@ -128,13 +129,6 @@ facts_read(const struct pp_host *host, int32_t pid, struct facts *ret_facts)
 }
 
 static int
-answer(int liveness, int reason, int32_t *ret_reason)
-{
-    *ret_reason = reason;
-    return liveness;
-}
-
-static int
 compare(const struct pp_identity *identity, const struct facts *facts, int32_t *ret_reason)
 {
     if (identity->unique_id && facts->unique_id) {
@@ -156,12 +150,9 @@ facts_judge(const struct pp_host *host, const struct pp_identity *identity,
 {
     int r;
 
-    if (strncmp(identity->boot_id, host->boot_id, PP_BOOT_ID_SIZE) != 0)
-        return answer(PP_GONE, PP_OTHER_BOOT, ret_reason);
-    if (identity->pid_namespace != host->pid_namespace)
-        return answer(PP_UNKNOWN, PP_OTHER_NAMESPACE, ret_reason);
-    if (identity->pid <= 0)
-        return answer(PP_UNKNOWN, -EINVAL, ret_reason);
+    r = judge_unseen(host, identity, ret_reason);
+    if (r)
+        return r;
     r = facts_read(host, identity->pid, ret_facts);
     if (r == -ESRCH)
         return answer(PP_GONE, PP_NO_SUCH_PID, ret_reason);

@@ -32,6 +32,8 @@ int forking_has_ended(pid_t pid);
  *   -ECHILD  another has collected it, or SIGCHLD is ignored */
 int forking_reap(pid_t pid, int pid_fd, int *ret_status);
 
+int forking_reap_by_number(pid_t pid, int *ret_status);
+
 /* Close every descriptor from `first` on but two (-1: none); async-signal-safe.
  *   -EPERM, -ENOSYS  a filter denies all that could tell which there are */
 int forking_close_all(int first, int keep, int keep_too);

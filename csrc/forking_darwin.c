@@ -4,7 +4,6 @@
 #include <libproc.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 
 #include "exit_darwin.h"
 #include "util.h"
@@ -62,30 +61,10 @@ forking_watch_parent(pid_t parent, int *fd)
 }
 
 int
-forking_has_ended(pid_t pid)
-{
-    siginfo_t info = {0};
-    int r;
-
-    do
-        r = nerrno(waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT));
-    while (r == -EINTR);
-    return r < 0 ? r : info.si_pid != 0;
-}
-
-int
 forking_reap(pid_t pid, int pid_fd, int *ret_status)
 {
-    int status, r;
-
     (void) pid_fd;
-    do
-        r = nerrno(waitpid(pid, &status, WNOHANG));
-    while (r == -EINTR);
-    if (r <= 0)
-        return r;
-    *ret_status = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-    return 1;
+    return forking_reap_by_number(pid, ret_status);
 }
 
 int

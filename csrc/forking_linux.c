@@ -5,7 +5,6 @@
 #include <limits.h>
 #include <linux/sched.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -71,45 +70,19 @@ forking_watch_parent(pid_t parent, int *fd)
 }
 
 int
-forking_has_ended(pid_t pid)
-{
-    siginfo_t info = {0};
-    int r;
-
-    do
-        r = nerrno(waitid(P_PID, (id_t) pid, &info, WEXITED | WNOHANG | WNOWAIT));
-    while (r == -EINTR);
-    return r < 0 ? r : info.si_pid != 0;
-}
-
-static int
-reap_by_number(pid_t pid, int *ret_status)
-{
-    int status, r;
-
-    do
-        r = nerrno(waitpid(pid, &status, WNOHANG));
-    while (r == -EINTR);
-    if (r <= 0)
-        return r;
-    *ret_status = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-    return 1;
-}
-
-int
 forking_reap(pid_t pid, int pid_fd, int *ret_status)
 {
     siginfo_t info = {0};
     int r;
 
     if (pid_fd < 0)
-        return reap_by_number(pid, ret_status);
+        return forking_reap_by_number(pid, ret_status);
     /* Through the pidfd: the number may have become that of another child of this process. */
     do
         r = nerrno(waitid((idtype_t) P_PIDFD, (id_t) pid_fd, &info, WEXITED | WNOHANG));
     while (r == -EINTR);
     if (r == -EINVAL) /* before Linux 5.4 */
-        return reap_by_number(pid, ret_status);
+        return forking_reap_by_number(pid, ret_status);
     if (r < 0)
         return r;
     if (info.si_pid == 0)

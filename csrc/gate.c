@@ -8,7 +8,6 @@
 #include "pp.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -93,6 +92,8 @@ arrange_descriptors(struct plan *plan)
         return -errno;
     if (plan->listen_fd >= 0 && dup2(plan->listen_fd, 3) < 0)
         return -errno;
+    if (null >= floor)
+        (void) close(null); /* room again: listing what is open takes one */
     return forking_close_all(floor, plan->gate, plan->parent_fd);
 }
 

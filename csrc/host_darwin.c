@@ -2,7 +2,6 @@
  * The facts of this boot, and what this kernel tells. */
 #include "pp.h"
 
-#include <ctype.h>
 #include <string.h>
 #include <sys/sysctl.h>
 #include <unistd.h>

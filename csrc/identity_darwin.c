@@ -9,13 +9,7 @@
 
 #include "exit_darwin.h"
 #include "facts_darwin.h"
-
-static int
-answer(int liveness, int reason, int32_t *ret_reason)
-{
-    *ret_reason = reason;
-    return liveness;
-}
+#include "judging.h"
 
 int
 pp_process_compare(const struct pp_host *host, const struct pp_identity *identity,

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "judging.h"
 #include "pidfd_linux.h"
 #include "procfs_linux.h"
 #include "util.h"
@@ -25,13 +26,6 @@ static uint64_t
 unshifted(const struct pp_host *host, uint64_t start_time)
 {
     return start_time - (uint64_t) (host->boottime_offset / host->tick);
-}
-
-static int
-answer(int liveness, int reason, int32_t *ret_reason)
-{
-    *ret_reason = reason;
-    return liveness;
 }
 
 static int
@@ -132,12 +126,9 @@ pp_process_open(const struct pp_host *host, const struct pp_identity *identity,
     int r;
 
     *ret_fd = -1;
-    if (strncmp(identity->boot_id, host->boot_id, PP_BOOT_ID_SIZE) != 0)
-        return answer(PP_GONE, PP_OTHER_BOOT, ret_reason);
-    if (identity->pid_namespace != host->pid_namespace)
-        return answer(PP_UNKNOWN, PP_OTHER_NAMESPACE, ret_reason);
-    if (identity->pid <= 0)
-        return answer(PP_UNKNOWN, -EINVAL, ret_reason);
+    r = judge_unseen(host, identity, ret_reason);
+    if (r)
+        return r;
     if (!(host->features & PP_HAS_PIDFD))
         return compare_by_number(host, identity, ret_reason);
 
@@ -181,26 +172,18 @@ pp_process_poll(const struct pp_host *host, const struct pp_identity *identity, 
     return answer(PP_ALIVE, PP_SAME_PROCESS, ret_reason);
 }
 
-static int64_t
-boottime_now(void)
-{
-    struct timespec now = {0};
-
-    (void) clock_gettime(CLOCK_BOOTTIME, &now);
-    return now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
 /* Without pidfs, processes that follow each other on a pid within one clock tick show the same
  * start time.  So none is identified before its first tick is over: if it is still there then,
  * whoever gets its pid later starts later.  One whole tick is enough, whatever the clocks say. */
 static void
 outlive_first_tick(const struct pp_host *host, const struct procfs_stat *stat)
 {
-    int64_t now = boottime_now(), end = (int64_t) (stat->start_time + 1) * host->tick;
+    int64_t now = clock_read(CLOCK_BOOTTIME),
+            end = (int64_t) (stat->start_time + 1) * host->tick;
 
     if (end > now + host->tick)
         end = now + host->tick;
-    for (; now < end; now = boottime_now()) {
+    for (; now < end; now = clock_read(CLOCK_BOOTTIME)) {
         struct timespec left = as_timespec(end - now);
 
         (void) nanosleep(&left, NULL);

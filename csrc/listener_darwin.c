@@ -107,8 +107,8 @@ match_process(int32_t pid, int32_t port, struct pp_listener *ret_listener)
 /* The best match among all processes, and among equals one of the session; the number of sockets
  * with that match, no more than two. */
 static int
-match_all(const struct pp_host *host, int32_t port, int32_t session_id, int *ret_in_session,
-          int *ret_sockets, struct pp_listener *ret_listener)
+match_all(int32_t port, int32_t session_id, int *ret_in_session, int *ret_sockets,
+          struct pp_listener *ret_listener)
 {
     CLEANUP_FREE int32_t *pids = NULL;
     uint32_t uid = geteuid();
@@ -121,7 +121,6 @@ match_all(const struct pp_host *host, int32_t port, int32_t session_id, int *ret
     *ret_in_session = *ret_sockets = 0;
     for (size_t i = 0; i < count; i++) {
         struct pp_listener found;
-        struct facts facts;
         int in_session;
 
         if (pids[i] <= 0)
@@ -138,7 +137,6 @@ match_all(const struct pp_host *host, int32_t port, int32_t session_id, int *ret
             *ret_sockets = 2;
         if (r == best && in_session <= *ret_in_session)
             continue;
-        found.uid = facts_read(host, pids[i], &facts) == 0 ? facts.effective_uid : uid;
         best = r;
         *ret_in_session = in_session;
         *ret_listener = found;
@@ -151,11 +149,13 @@ pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
                  struct pp_listener *ret_listener)
 {
     struct pp_listener found = {.fd = -1};
+    struct facts facts;
     int r, in_session, sockets;
 
-    r = match_all(host, port, session_id, &in_session, &sockets, &found);
+    r = match_all(port, session_id, &in_session, &sockets, &found);
     if (r <= NONE)
         return r;
+    found.uid = facts_read(host, found.pid, &facts) == 0 ? facts.effective_uid : UINT32_MAX;
     *ret_listener = found;
     return in_session ? 1 : 2;
 }
@@ -168,6 +168,7 @@ pp_listener_check(const struct pp_host *host, int32_t port, int32_t pid, int32_t
     uint64_t id = 0;
     int r, in_session, sockets, is_shared = 0;
 
+    (void) host;
     if (pid <= 0 || fd < 0 || !inode)
         return 0;
     r = (int) match_socket(pid, fd, port, &id, &is_shared);
@@ -176,7 +177,7 @@ pp_listener_check(const struct pp_host *host, int32_t port, int32_t pid, int32_t
     if (r == LOOPBACK && !is_shared)
         return 1;
     /* Another socket may have been bound closer since, or beside it with SO_REUSEPORT. */
-    r = match_all(host, port, 0, &in_session, &sockets, &best);
+    r = match_all(port, 0, &in_session, &sockets, &best);
     if (r < 0)
         return r;
     return best.inode == inode && sockets == 1;

@@ -116,8 +116,10 @@ pp_listener_find(const struct pp_host *host, int32_t port, int32_t session_id,
         if (r == 0)
             continue;
         listener = holder;
-        if (session_id > 0 && procfs_stat((int32_t) pid, &stat) == 0 &&
-            stat.session_id == session_id)
+        r = session_id > 0 ? procfs_stat((int32_t) pid, &stat) : -ESRCH;
+        if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+            return r;
+        if (r == 0 && stat.session_id == session_id)
             found = 1;
     }
     *ret_listener = listener;

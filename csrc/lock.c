@@ -154,6 +154,8 @@ take_over(const struct pp_host *host, const struct pp_identity *self, int direct
     if (lock->fd >= 0) {
         found = judge(host, lock->fd, holder);
         r = found > 0 ? nerrno(unlinkat(directory_fd, LOCK_NAME, 0)) : found;
+        /* judge may have flocked it, and a fork may have a copy: who waits for it is woken now. */
+        (void) flock(lock->fd, LOCK_UN);
         close_fd(&lock->fd);
         if (found <= 0 || r < 0)
             return r;

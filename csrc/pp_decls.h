@@ -138,11 +138,11 @@ enum pp_scope {
  * microseconds remains.  A group is signalled through the fd on Linux 6.9, elsewhere by number once
  * the leader is proven unreaped.
  *   -ESRCH   gone, or it leads no group
- *   -EPERM   not ours to signal, or with fd -1 not provable
+ *   -EPERM   not ours to signal, or not provable
  *   -EINVAL  no such signal
  *   -EAGAIN  too many real-time signals wait for it, or it execs faster than we can look
  *   -ENOSYS  a filter forbids pidfd_send_signal
- *   -ENOMEM */
+ *   -EMFILE, -ENFILE, -ENOMEM */
 int pp_process_signal(const struct pp_host *host, const struct pp_identity *identity,
                       int32_t fd, int32_t signal_number, int scope);
 
@@ -163,7 +163,7 @@ enum pp_text {
  *   -EAGAIN           it execs faster than we can read
  *   -EXDEV            its pid means nothing here (other namespace), or /proc is another one's
  *   -EPROTO           the kernel's answer does not parse
- *   -EMFILE, -ENFILE, -ENOMEM, -EIO */
+ *   -EMFILE, -ENFILE, -ENOMEM, -EIO, -EFAULT */
 int pp_process_read(const struct pp_host *host, const struct pp_identity *identity, int what,
                     char *buffer, size_t size, size_t *ret_size);
 
@@ -189,7 +189,8 @@ int pp_pid_shares_files(int32_t pid);
 /* List the pids whose argv holds every one of `arguments` as a whole argument and whose
  * environment holds every one of `variables` ("NAME=value").  Both are NUL-terminated strings
  * one after the other.  A pid in the answer is a candidate: identify it, read it, match again.
- * Processes that we may not read do not match.  uid UINT32_MAX: of every user.
+ * Processes that we may not read do not match.  uid UINT32_MAX: of every user.  After an error what
+ * `ret_pids` holds is undefined.
  *   -EINVAL    a list that does not end in a NUL
  *   -ENOBUFS   more than `capacity`
  *   -EXDEV     /proc shows another pid namespace
@@ -308,8 +309,8 @@ int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
 
 /* Give the lock up: guard, compare nonce and inode, unlink, drop the life flock.  In a fork of
  * the holder only the copy of the descriptor is closed.  Returns 1: released; 0: it was no longer
- * ours, or not held.  After an error the life flock is dropped all the same, which lets the next
- * one in.
+ * ours, or not held.  After an error other than -EINTR the life flock is dropped all the same,
+ * which lets the next one in.
  *   as pp_guard_enter and pp_lock_mine */
 int pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock);
 
@@ -336,7 +337,7 @@ struct pp_waiter {
 
 /* Begin to wait; *waiter is zeroed with all descriptors -1 before its first use.
  *   -EBUSY   it runs already
- *   -EAGAIN  no thread to be had
+ *   -EAGAIN  no thread to be had; -EINVAL: none with so small a stack
  *   -ELIBACC libgcc_s, which ending the wait takes, cannot be loaded
  *   -ENOENT  the directory was removed
  *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in the place of the queue
@@ -369,7 +370,7 @@ enum pp_stage {
  * listen_fd (or -1) as descriptor 3, every other descriptor closed, signal handlers and mask
  * reset.  It waits for the gate and ends by itself when this process dies before.  A variable
  * PIDPROOF_PID or LISTEN_PID in `environment` gets the child's pid as its value.
- *   -EAGAIN, -ENOMEM, -EMFILE, -ENFILE
+ *   -EAGAIN, -ENOMEM, -ENOBUFS, -EMFILE, -ENFILE
  *   -EPERM, -EACCES, -ENOSYS  a filter forbids it */
 int pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
                  char **environment, const char *directory, int32_t output_fd,
@@ -377,7 +378,8 @@ int pp_gate_fork(const struct pp_host *host, const char *path, char **arguments,
 
 /* Let the child exec.  After this it runs or it fails; pp_gate_result tells.
  *   -EPIPE  the child is dead
- *   -EBADF  there is none, or the gate was closed */
+ *   -EBADF  there is none, or the gate was closed
+ *   -ENOMEM, -ENOBUFS */
 int pp_gate_open(struct pp_gate *gate);
 
 /* Wait up to `timeout` for the exec.  Returns 1: the child's own program runs (or the child is

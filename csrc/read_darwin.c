@@ -9,6 +9,7 @@
 
 #include "arguments_darwin.h"
 #include "facts_darwin.h"
+#include "judging.h"
 #include "util.h"
 
 #define EXEC_TIME 20000000LL /* how long an exec may keep its strings from us */
@@ -82,16 +83,12 @@ pp_process_read(const struct pp_host *host, const struct pp_identity *identity, 
         int r, read_result;
 
         r = facts_judge(host, identity, &before, &reason);
-        if (r == PP_GONE)
-            return -ESRCH;
-        if (r == PP_UNKNOWN)
-            return reason < 0 ? reason : -EXDEV;
+        if (r != PP_ALIVE)
+            return unreadable(r, reason);
         read_result = read_text(identity->pid, what, buffer, size, &length);
         r = facts_judge(host, identity, &after, &reason);
-        if (r == PP_GONE)
-            return -ESRCH;
-        if (r == PP_UNKNOWN)
-            return reason < 0 ? reason : -EXDEV;
+        if (r != PP_ALIVE)
+            return unreadable(r, reason);
         if (read_result == 0 && before.version == after.version) {
             *ret_size = length;
             return 0;

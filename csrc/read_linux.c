@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "judging.h"
 #include "procfs_linux.h"
 #include "util.h"
 
@@ -78,18 +79,14 @@ pp_process_read(const struct pp_host *host, const struct pp_identity *identity, 
     int r, read_result;
 
     r = pp_process_open(host, identity, &fd, &reason);
-    if (r == PP_GONE)
-        return -ESRCH;
-    if (r == PP_UNKNOWN)
-        return reason < 0 ? reason : -EXDEV;
+    if (r != PP_ALIVE)
+        return unreadable(r, reason);
     if (!(host->features & PP_HAS_PROC))
         return -EXDEV;
     read_result = read_text(identity->pid, what, buffer, size, &length);
     r = pp_process_poll(host, identity, fd, &reason);
-    if (r == PP_GONE)
-        return -ESRCH;
-    if (r == PP_UNKNOWN)
-        return reason < 0 ? reason : -EXDEV;
+    if (r != PP_ALIVE)
+        return unreadable(r, reason);
     if (read_result == -ESRCH)
         return -EACCES; /* alive and not shown: hidepid */
     if (read_result < 0)

@@ -7,10 +7,11 @@
 #include "audit_darwin.h"
 #include "exit_darwin.h"
 #include "facts_darwin.h"
+#include "judging.h"
 
 #define TRIES 8 /* a process that execs all the time gets it in the end, or -EAGAIN */
 
-/* -ESRCH: gone; -EPERM: not provable; else 0 and *ret_facts. */
+/* -ESRCH: gone; else 0 and *ret_facts, or why nothing is proven. */
 static int
 prove(const struct pp_host *host, const struct pp_identity *identity, struct facts *ret_facts)
 {
@@ -22,7 +23,7 @@ prove(const struct pp_host *host, const struct pp_identity *identity, struct fac
     case PP_GONE:
         return -ESRCH;
     default:
-        return -EPERM;
+        return unproven(reason);
     }
 }
 
@@ -42,6 +43,8 @@ signal_by_token(const struct pp_host *host, const struct pp_identity *identity,
         r = prove(host, identity, &facts);
         if (r < 0)
             return r;
+        if (!facts.version)
+            return -ENOSYS; /* not told of this process: by number then */
         token.val[5] = (unsigned) identity->pid;
         token.val[7] = facts.version;
         r = call(&token, signal_number);
@@ -50,6 +53,8 @@ signal_by_token(const struct pp_host *host, const struct pp_identity *identity,
         r = prove(host, identity, &later);
         if (r < 0)
             return r;
+        if (!later.version)
+            return -ENOSYS;
         if (later.version == facts.version)
             return -ESRCH; /* it exits just now */
     }
@@ -79,7 +84,7 @@ signal_group(const struct pp_host *host, const struct pp_identity *identity, int
 
     r = facts_judge(host, identity, &facts, &reason);
     if (r == PP_UNKNOWN)
-        return -EPERM;
+        return unproven(reason);
     if ((r == PP_GONE && reason != PP_EXITED) || facts.group_id != identity->pid)
         return -ESRCH;
     r = nerrno(kill(-identity->pid, signal_number));

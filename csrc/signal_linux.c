@@ -4,6 +4,7 @@
 
 #include <signal.h>
 
+#include "judging.h"
 #include "pidfd_linux.h"
 #include "util.h"
 
@@ -44,9 +45,12 @@ pp_process_signal(const struct pp_host *host, const struct pp_identity *identity
         case PP_ALIVE:
             break;
         case PP_GONE:
+            /* A leader that is not reaped still proves its group. */
+            if (scope == PP_SCOPE_GROUP && reason == PP_EXITED)
+                break;
             return -ESRCH;
         default:
-            return -EPERM;
+            return unproven(reason);
         }
     }
     if (scope == PP_SCOPE_GROUP)

@@ -3,8 +3,9 @@
 #ifndef PP_SOCKETS_LINUX_H
 #define PP_SOCKETS_LINUX_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "pp.h"
+
+#pragma GCC visibility push(hidden)
 
 #define SOCKETS_MAX 256 /* of one port: one for each family, more only with SO_REUSEPORT */
 
@@ -19,5 +20,7 @@ struct sockets {
  *   -ENOENT   neither the kernel nor /proc tells
  *   -EACCES, -EPERM, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int sockets_on_port(int32_t port, struct sockets *ret_sockets);
+
+#pragma GCC visibility pop
 
 #endif

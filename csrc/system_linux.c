@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "system.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -11,19 +10,10 @@
 #include "procfs_linux.h"
 #include "util.h"
 
-static int64_t
-read_clock(clockid_t clock)
-{
-    struct timespec now = {0};
-
-    (void) clock_gettime(clock, &now);
-    return (int64_t) now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
-}
-
 int64_t
 clock_now(void)
 {
-    return read_clock(CLOCK_MONOTONIC);
+    return clock_read(CLOCK_MONOTONIC);
 }
 
 void
@@ -31,7 +21,7 @@ pp_clock_suspended(int64_t *ret_duration)
 {
     int64_t awake = clock_now();
 
-    *ret_duration = read_clock(CLOCK_BOOTTIME) - awake;
+    *ret_duration = clock_read(CLOCK_BOOTTIME) - awake;
 }
 
 int

@@ -52,6 +52,15 @@ nerrno(int result)
     return result < 0 ? -errno : result;
 }
 
+static inline int64_t
+clock_read(clockid_t clock)
+{
+    struct timespec now = {0};
+
+    (void) clock_gettime(clock, &now);
+    return (int64_t) now.tv_sec * NSEC_PER_SEC + now.tv_nsec;
+}
+
 /* Now plus a duration, without overflow for "for ever". */
 static inline int64_t
 clock_after(int64_t duration)

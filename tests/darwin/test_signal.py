@@ -24,6 +24,7 @@ pytestmark = pytest.mark.darwin
 
 # Of macOS.
 SIGTERM, SIGUSR1 = 15, 30
+EPERM = 1
 BY_TOKEN = "proc_signal_with_audittoken"
 
 
@@ -76,6 +77,28 @@ def test_before_audit_tokens_a_pid_reused_before_the_proof_is_not_signalled(
         with pytest.raises(ProcessGone):
             handle.signal(signal.SIGTERM)
     assert [other.signals for other in others] == [0]
+
+
+@pytest.mark.parametrize("moment", ["before", "between"])
+def test_where_its_number_is_refused_a_live_process_is_signalled_and_not_gone(
+    kernel: Kernel, moment: str
+) -> None:
+    """As a sandbox may, of one process: there is no version for a token then."""
+    process = kernel.process()
+    with identify(process.pid).open() as handle:
+
+        def refuse() -> None:
+            process.unique_errno = EPERM
+            if moment == "between":
+                process.execs([b"other"])
+
+        if moment == "before":
+            refuse()
+        else:
+            kernel.every(BY_TOKEN, refuse)
+        handle.signal(signal.SIGTERM)
+    assert (process.signals, process.last_signal) == (1, SIGTERM)
+    assert kernel.calls[-1] == "kill"
 
 
 def test_a_process_that_execs_just_then_gets_the_signal_once(kernel: Kernel) -> None:

@@ -18,6 +18,7 @@ from helpers import (
     HAVE,
     NEEDS_EVENT,
     NEEDS_NOBODY,
+    NEEDS_PROC,
     NEEDS_SET_TID,
     NOBODY,
     WITHOUT_EVENTS,
@@ -196,6 +197,57 @@ def test_a_signal_that_the_system_refuses_to_send_is_no_invalid_argument(
         with pytest.raises(StateError, match="signal 15 could not be sent") as caught:
             handle.signal(signal.SIGTERM)
     assert caught.value.errno == errno.EMFILE
+
+
+@NEEDS_PROC
+def test_short_of_descriptors_a_signal_by_number_is_not_said_to_be_forbidden(spawn: Spawn) -> None:
+    code = """
+        import errno, os, resource, sys
+        from pidproof.errors import StateError
+        from pidproof.process.identity import identify
+        with identify(int(sys.argv[1])).open() as handle:
+            assert handle.fileno() == -1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+            from pidproof.process.handle import ancestors
+            told = ancestors()
+            import pidproof.process.handle as module
+            module.ancestors = lambda: told
+            try:
+                while True:
+                    os.dup(0)
+            except OSError:
+                pass
+            try:
+                handle.signal(15)
+            except StateError as error:
+                print(errno.errorcode[error.errno])
+    """
+    child = spawn.sleeper()
+    environment = {**os.environ, "PIDPROOF_WITHOUT": "pidfd,pidfs"}
+    assert run(python(code, str(child.pid)), env=environment) == "EMFILE\n"
+    assert child.poll() is None
+
+
+@NEEDS_PROC
+def test_by_number_a_zombie_leader_still_proves_its_group(spawn: Spawn, kernel: str) -> None:
+    """Its pid is that of its group for as long as a member lives."""
+    code = """
+        import os, signal
+        os.setpgid(0, 0)
+        if os.fork() == 0:
+            os.write(1, b"ready\\n")
+            signal.pause()
+        os.read(0, 1)
+    """
+    child = spawn(python(code))
+    assert read_line(child) == "ready"
+    identity = identify(child.pid)
+    write_line(child, "")
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert identity.liveness() is Liveness.GONE
+    identity._native.signal(-1, signal.SIGUSR1, _native.SCOPE_GROUP)
+    assert child.stdout is not None
+    assert child.stdout.read() == b"", "the member has got it, and gone"
 
 
 @pytest.mark.parametrize("number", [-1, 65, 1000])
