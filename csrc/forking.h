@@ -32,6 +32,8 @@ int forking_has_ended(pid_t pid);
  *   -ECHILD  another has collected it, or SIGCHLD is ignored */
 int forking_reap(pid_t pid, int pid_fd, int *ret_status);
 
+/* The same by number, which a child that is not reaped keeps.
+ *   as forking_reap */
 int forking_reap_by_number(pid_t pid, int *ret_status);
 
 /* Close every descriptor from `first` on but two (-1: none); async-signal-safe.
