@@ -32,7 +32,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CSRC = ROOT / "csrc"
 BUILD = HERE / ".build"
-PORTABLE = ["token.c", "guard.c", "lockfile.c", "lock.c", "lock_wait.c", "gate.c", "procargs.c"]
 # The same in both libraries: no number and no struct of the system in them.
 SHARED = re.compile(r"mem(chr|cmp|cpy|move|set)|str\w+|__\w+_chk")
 DECLARATION = re.compile(r"^(int|void)\s+(pp_\w+)\(([^;]*)\);", re.MULTILINE)
@@ -40,7 +39,7 @@ DECLARATION = re.compile(r"^(int|void)\s+(pp_\w+)\(([^;]*)\);", re.MULTILINE)
 
 def sources() -> list[Path]:
     """Return the C files that go into the module for macOS."""
-    return [*(CSRC / name for name in PORTABLE), *sorted(CSRC.glob("*_darwin.c"))]
+    return sorted(path for path in CSRC.glob("*.c") if not path.stem.endswith("_linux"))
 
 
 def zig_library() -> Path | None:

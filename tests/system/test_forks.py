@@ -93,7 +93,8 @@ def test_a_fork_has_no_copy_of_what_another_thread_has_locked(spawn: Spawn, tmp_
                     with open(f"/proc/self/fdinfo/{fd}") as file:
                         if "lock:" in file.read():
                             yield os.path.basename(os.readlink(f"/proc/self/fd/{fd}"))
-        threading.Thread(target=use, daemon=True).start()
+        thread = threading.Thread(target=use, daemon=True)
+        thread.start()
         for _ in range(500):
             out, into = os.pipe()
             child = os.fork()
@@ -104,11 +105,12 @@ def test_a_fork_has_no_copy_of_what_another_thread_has_locked(spawn: Spawn, tmp_
             print(os.waitpid(child, 0)[1], os.read(out, 1000).decode())
             os.close(out)
         sys.stdout.flush()
-        os._exit(0)
+        os._exit(0 if thread.is_alive() else 9)
     """
     process = spawn(python(code, str(tmp_path)))
     found = Counter(process.communicate(timeout=2 * DEADLINE)[0].decode().splitlines())
     print(dict(found))
+    assert process.returncode == 0, "the thread that takes the lock has died"
     assert found.total() == 500
     # A thread that has opened a file and not yet noted its number: a window of an instant.
     assert found["0 "] > 450

@@ -155,6 +155,8 @@ def test_launchers_that_are_killed_and_stopped_never_make_two_servers_of_a_key_n
     assert report["violations"] == []
     assert judge.marks()["start"] >= len(TRAITS), "hardly anything happened"
     assert len(judge.observer.gaps) > SECONDS, "hardly anybody looked"
+    for what in ("launchers killed", "launchers stopped"):
+        assert report["counts"].get(what, 0) > 0, f"no {what}"
 
     # Now that it is quiet, all is as if nothing had been.
     Path(f"{stage.marks('flaky')}.flaky").unlink()
