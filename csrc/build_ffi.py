@@ -11,7 +11,16 @@ from cffi import FFI
 
 
 HERE = pathlib.Path(__file__).resolve().parent
-PORTABLE = ["token.c", "guard.c", "lockfile.c", "lock.c", "lock_wait.c", "forking.c", "gate.c"]
+PORTABLE = [
+    "token.c",
+    "guard.c",
+    "lockfile.c",
+    "lock.c",
+    "lock_wait.c",
+    "forking.c",
+    "gate.c",
+    "judging.c",
+]
 OF_SYSTEM = {
     "linux": [
         "system_linux.c",

@@ -5,8 +5,7 @@
 
 #include "pp.h"
 
-#include <errno.h>
-#include <string.h>
+#pragma GCC visibility push(hidden)
 
 static inline int
 answer(int liveness, int reason, int32_t *ret_reason)
@@ -15,37 +14,20 @@ answer(int liveness, int reason, int32_t *ret_reason)
     return liveness;
 }
 
-/* What can be said before anyone looks at the process; 0: nothing. */
-static inline int
-judge_unseen(const struct pp_host *host, const struct pp_identity *identity,
-             int32_t *ret_reason)
-{
-    if (strncmp(identity->boot_id, host->boot_id, PP_BOOT_ID_SIZE) != 0)
-        return answer(PP_GONE, PP_OTHER_BOOT, ret_reason);
-    if (identity->pid_namespace != host->pid_namespace)
-        return answer(PP_UNKNOWN, PP_OTHER_NAMESPACE, ret_reason);
-    if (identity->pid <= 0)
-        return answer(PP_UNKNOWN, -EINVAL, ret_reason);
-    return 0;
-}
+/* What can be said before anyone looks at the process: enum pp_liveness, or 0: nothing. */
+int judge_unseen(const struct pp_host *host, const struct pp_identity *identity,
+                 int32_t *ret_reason);
 
-/* Why a text of a process that is not proven to run cannot be read. */
-static inline int
-unreadable(int liveness, int32_t reason)
-{
-    if (liveness == PP_GONE)
-        return -ESRCH;
-    return reason < 0 ? reason : -EXDEV;
-}
+/* Why a text of a process that is not proven to run cannot be read: the reason, if it is an errno.
+ *   -ESRCH  it is gone
+ *   -EXDEV  its pid means nothing here */
+int judge_unreadable(int liveness, int32_t reason);
 
-/* Why a process that can be proven neither alive nor gone is not signalled: for want of something,
- * or because it is not to be told. */
-static inline int
-unproven(int32_t reason)
-{
-    return reason == -EMFILE || reason == -ENFILE || reason == -ENOMEM || reason == -EAGAIN
-               ? reason
-               : -EPERM;
-}
+/* Why a process that is proven neither alive nor gone is not signalled.
+ *   -EMFILE, -ENFILE, -ENOMEM, -EAGAIN  for want of that
+ *   -EPERM                              it is not to be told */
+int judge_unproven(int32_t reason);
+
+#pragma GCC visibility pop
 
 #endif

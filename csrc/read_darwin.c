@@ -87,11 +87,11 @@ pp_process_read(const struct pp_host *host, const struct pp_identity *identity, 
 
         r = facts_judge(host, identity, &before, &reason);
         if (r != PP_ALIVE)
-            return unreadable(r, reason);
+            return judge_unreadable(r, reason);
         read_result = read_text(identity->pid, what, buffer, size, &length);
         r = facts_judge(host, identity, &after, &reason);
         if (r != PP_ALIVE)
-            return unreadable(r, reason);
+            return judge_unreadable(r, reason);
         if (read_result == 0 && before.version == after.version) {
             *ret_size = length;
             return 0;

@@ -80,13 +80,13 @@ pp_process_read(const struct pp_host *host, const struct pp_identity *identity, 
 
     r = pp_process_open(host, identity, &fd, &reason);
     if (r != PP_ALIVE)
-        return unreadable(r, reason);
+        return judge_unreadable(r, reason);
     if (!(host->features & PP_HAS_PROC))
         return -EXDEV;
     read_result = read_text(identity->pid, what, buffer, size, &length);
     r = pp_process_poll(host, identity, fd, &reason);
     if (r != PP_ALIVE)
-        return unreadable(r, reason);
+        return judge_unreadable(r, reason);
     if (read_result == -ESRCH)
         return -EACCES; /* alive and not shown: hidepid */
     if (read_result < 0)

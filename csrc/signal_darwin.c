@@ -23,7 +23,7 @@ prove(const struct pp_host *host, const struct pp_identity *identity, struct fac
     case PP_GONE:
         return -ESRCH;
     default:
-        return unproven(reason);
+        return judge_unproven(reason);
     }
 }
 
@@ -84,7 +84,7 @@ signal_group(const struct pp_host *host, const struct pp_identity *identity, int
 
     r = facts_judge(host, identity, &facts, &reason);
     if (r == PP_UNKNOWN)
-        return unproven(reason);
+        return judge_unproven(reason);
     if ((r == PP_GONE && reason != PP_EXITED) || facts.group_id != identity->pid)
         return -ESRCH;
     r = nerrno(kill(-identity->pid, signal_number));

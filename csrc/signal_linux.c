@@ -50,7 +50,7 @@ pp_process_signal(const struct pp_host *host, const struct pp_identity *identity
                 break;
             return -ESRCH;
         default:
-            return unproven(reason);
+            return judge_unproven(reason);
         }
     }
     if (scope == PP_SCOPE_GROUP)

@@ -45,6 +45,8 @@ def changes(then: dict[str, Any], now: dict[str, Any], tolerance: float) -> list
             found.append((f"{measure}: not counted this time", False))
         elif same:
             found.append(_line(measure, "", old["count"], new["count"], tolerance))
+        elif not old["beside"]:
+            found.append((f"{measure}: not comparable, counted by {then['counter']}", False))
         else:
             found += [
                 _line(

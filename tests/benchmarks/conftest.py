@@ -180,6 +180,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Keep the figures, compare counts, and write the documents if that was asked for."""
     config = session.config
     board = config.stash[BOARD]
+    if config.getoption("compare") and not board.rows:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED  # without valgrind nothing is compared
     if config.getoption("once") or not board.rows:
         return
     from benchmarks.report import about

@@ -12,6 +12,7 @@ Prints JSON.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import itertools
 import json
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 HOLD = 0.001
 IDLE = 2.0
+PR_SET_PDEATHSIG = 1  # sys/prctl.h
 GIVE_UP = 40.0  # seconds after which a crowd is counted as it is
 SLOT = struct.Struct("qqq")  # acquired, given up (nanoseconds), by which waiter
 COUNT = struct.Struct("q")
@@ -130,6 +132,8 @@ def main() -> None:
     for me in range(1, int(waiters) + 1):
         pid = os.fork()
         if pid == 0:
+            if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+                os._exit(1)  # nobody would end it if the crowd is cut short
             lock = make_lock(kind, directory)
             os.write(door, b"r")
             wait_in_line(me, lock, slots, done, how)

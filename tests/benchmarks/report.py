@@ -64,6 +64,8 @@ def text_of(board: Board) -> str:
             lines += _table(HEADINGS, [line for row in rows for line in row.lines()])
         if section in board.notes:
             lines += ["", "```text", *board.notes[section], "```"]
+    for name, plot in sorted(board.plots.items()):
+        lines += ["", f"![{plot['title']}](plots/{name}.svg)"]
     return "\n".join(lines).strip("\n")
 
 

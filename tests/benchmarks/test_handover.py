@@ -61,6 +61,8 @@ def crowd(bench: Bench, kind: str, waiters: int, how: str) -> dict[str, Any]:
         assert process.returncode == 0
         for name, figure in json.loads(out).items():
             found[name] += figure
+    if how in {"once", "die"} and kind in {"pidproof", "flock"}:
+        assert found["never"] == 0, f"{found['never']} of {waiters} were never woken"
     return found
 
 

@@ -108,14 +108,14 @@ IN_C = (
     ),
     Breakage(
         "the boot is not compared",
-        "csrc/identity_linux.c",
+        "csrc/judging.c",
         "    if (strncmp(identity->boot_id, host->boot_id, PP_BOOT_ID_SIZE) != 0)\n",
         "    if (host->boot_id[0] == 0)\n",
         (f"{IDENTITY}an_identity_of_another_boot_is_gone[newest]",),
     ),
     Breakage(
         "the pid namespace is not compared",
-        "csrc/identity_linux.c",
+        "csrc/judging.c",
         "    if (identity->pid_namespace != host->pid_namespace)\n",
         "    if (host->pid_namespace == 0)\n",
         (f"{IDENTITY}an_identity_of_another_pid_namespace_is_unknown[newest]",),

@@ -58,7 +58,7 @@ MUTANTS = {
         *(FACTS, "identity->start_time != facts->start_time", "0", "identity"),
     ),
     "boots are not compared": (
-        *(FACTS, "strncmp(identity->boot_id, host->boot_id, PP_BOOT_ID_SIZE) != 0", "0"),
+        *("judging.c", "strncmp(identity->boot_id, host->boot_id, PP_BOOT_ID_SIZE) != 0", "0"),
         "identity",
     ),
     "the boot in upper case": (HOST, "text[i] >= 'A' && text[i] <= 'F'", "0", "identity"),

@@ -33,7 +33,7 @@ from faults.swapped import (
 )
 from faults.tally import Tally, adopt_orphans, reap_all, take
 from pid_reuse import Bystander
-from pidproof import Liveness, identify
+from pidproof import Liveness, _native, identify
 from ptrace_strike import ORIG_RAX, Traced
 
 
@@ -41,7 +41,7 @@ KILL, OPENAT, PIDFD_SEND_SIGNAL, PIDFD_OPEN = 62, 257, 424, 434
 SIGNAL_CALLS = {KILL, PIDFD_SEND_SIGNAL, PIDFD_OPEN}
 # A look at a process begins with one of these.
 LOOKS = {OPENAT, PIDFD_SEND_SIGNAL, PIDFD_OPEN}
-OLD_KERNEL = bool(os.environ.get("PIDPROOF_WITHOUT"))
+OLD_KERNEL = "pidfs" not in _native.features()
 
 
 class Launcher(Traced):

@@ -8,21 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hostile.objects import Victim
-from servers import State, fresh_state
+from own_state import state
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from helpers import Spawn
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawn: Spawn) -> Iterator[State]:
-    """The state directory of this test, which does not exist yet."""
-    with fresh_state(tmp_path, monkeypatch, spawn) as state:
-        yield state
+__all__ = ["state", "victim"]
 
 
 @pytest.fixture

@@ -19,21 +19,11 @@ from pidproof._pp import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 # Of a fork, of a thread, or of all of /proc.
 FEW = 150
-
-
-@pytest.fixture(
-    params=[False, pytest.param(True, marks=[pytest.mark.thorough, pytest.mark.timeout(1200)])],
-    ids=["quick", "thorough"],
-)
-def repeat(request: pytest.FixtureRequest) -> Repeat:
-    """What calls something over and over."""
-    return Repeat(thorough=request.param)
 
 
 @pytest.fixture
@@ -42,14 +32,6 @@ def child() -> Iterator[int]:
     pid = born()
     yield pid
     end(pid)
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[int]:
-    """A descriptor of an empty directory."""
-    fd = os.open(tmp_path, os.O_RDONLY)
-    yield fd
-    os.close(fd)
 
 
 def identity_of(pid: int) -> Any:

@@ -19,30 +19,12 @@ from pidproof._pp import ffi, lib
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 # More than any call opens at once.
 SPARE = 7
-
-
-@pytest.fixture(
-    params=[False, pytest.param(True, marks=[pytest.mark.thorough, pytest.mark.timeout(1200)])],
-    ids=["quick", "thorough"],
-)
-def repeat(request: pytest.FixtureRequest) -> Repeat:
-    """What calls something over and over."""
-    return Repeat(thorough=request.param)
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[int]:
-    """A descriptor of an empty directory."""
-    fd = os.open(tmp_path, os.O_RDONLY)
-    yield fd
-    os.close(fd)
 
 
 def short_of_descriptors(act: Callable[[], int]) -> list[int]:

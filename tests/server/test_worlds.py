@@ -240,6 +240,7 @@ def test_under_a_filter_that_denies_pidfds_from_now_on(outside: Outside, error: 
     assert out.split() == ["alive", "-1", "True"]
 
 
+@NEEDS_PIDFD
 def test_under_a_filter_that_denies_signals_through_pidfds(state: State, outside: Outside) -> None:
     """By number would work there, and is not done: it could hit another."""
     world = denied(PIDFD_SEND_SIGNAL, errno.EPERM)
@@ -277,32 +278,34 @@ def test_as_a_user_who_may_not_signal_the_server(
 ) -> None:
     """His own state, and in it the record of a process of root's: as after a setuid program."""
     running = sleeper("web").ensure()
-    directory = KeyDirectory.open("held", create=True)
-    assert directory is not None
-    with directory, SpawnLock(directory.fd, purpose="hold-it-outside"):
-        for path in [of_nobody, *of_nobody.rglob("*")]:
-            os.chown(path, NOBODY, NOBODY)
-        (record,) = of_nobody.glob("*/web-*/record.json")
-        before = record.read_bytes()
-        monkeypatch.setenv("PIDPROOF_WITHOUT", without)
-        answers = answers_in(world, directory.path, str(running.identity))
-        if seen:
-            assert (answers["ensure"], answers["status"][:7]) == ("reused", "healthy")
-            refused = r"Refused: process \d+ may not be signalled by uid 65534"
-            names = ["signal", "stop", "restart"]
-        else:
-            assert answers["status"].startswith("unknown: the system would not tell (EACCES")
-            refused = "IdentityUnknown: .*EACCES.*"
-            names = ["signal", "stop", "restart", "ensure"]
-        for name in names:
-            assert re.match(refused, answers[name]), answers
-        assert answers["start"].startswith("Refused: ")
-        assert re.match(r"LockTimeout: .* to hold-it-outside", answers["lock"])
-        assert record.read_bytes() == before
-        assert running.identity.liveness() is Liveness.ALIVE
+    try:
+        directory = KeyDirectory.open("held", create=True)
+        assert directory is not None
+        with directory, SpawnLock(directory.fd, purpose="hold-it-outside"):
+            for path in [of_nobody, *of_nobody.rglob("*")]:
+                os.chown(path, NOBODY, NOBODY)
+            (record,) = of_nobody.glob("*/web-*/record.json")
+            before = record.read_bytes()
+            monkeypatch.setenv("PIDPROOF_WITHOUT", without)
+            answers = answers_in(world, directory.path, str(running.identity))
+            if seen:
+                assert (answers["ensure"], answers["status"][:7]) == ("reused", "healthy")
+                refused = r"Refused: process \d+ may not be signalled by uid 65534"
+                names = ["signal", "stop", "restart"]
+            else:
+                assert answers["status"].startswith("unknown: the system would not tell (EACCES")
+                refused = "IdentityUnknown: .*EACCES.*"
+                names = ["signal", "stop", "restart", "ensure"]
+            for name in names:
+                assert re.match(refused, answers[name]), answers
+            assert answers["start"].startswith("Refused: ")
+            assert re.match(r"LockTimeout: .* to hold-it-outside", answers["lock"])
+            assert record.read_bytes() == before
+            assert running.identity.liveness() is Liveness.ALIVE
+    finally:
         for path in [of_nobody, *of_nobody.rglob("*")]:
             os.chown(path, 0, 0)
-    kill(running.pid)
+        kill(running.pid)
 
 
 ADOPT = """

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Build the sdist and the wheels, audit them, and try those that run here.
 
-python -m wheels make DIST [--quick]     build all (quick: one of each kind), twice each
-python -m wheels audit DIST              audit what is in a folder, whoever built it
-python -m wheels try DIST [--all] [PYTEST...]   run the tests on every CPython here
+python -m wheels make DIST [--quick | --only TAG]   build all, twice; quick: one of each kind, once
+python -m wheels audit DIST [--complete]            audit what is in a folder, whoever built it
+python -m wheels try DIST [--quick] [PYTEST...]     run the tests on every CPython here, and on musl
+python -m wheels arm64 DIST [PYTEST...]             run them on aarch64, emulated
 """
 
 from __future__ import annotations

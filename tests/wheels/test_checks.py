@@ -158,7 +158,6 @@ MACHO = {
 
 @pytest.mark.parametrize("how", MACHO)
 def test_a_broken_library_for_macos_is_refused(tmp_path: Path, how: str) -> None:
-    pytest.importorskip("elftools", reason="needs pyelftools: nox -s wheels")
     from wheels.module import check_module
 
     path, target = tmp_path / "module", ALL[4]
