@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from helpers import DEADLINE, TESTS, children, wait_until
 from pidproof import Error, Http, ProcessIdentity, Server
 from pidproof.server.children import reap_finished
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.stop import stop
 
 

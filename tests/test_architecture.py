@@ -39,8 +39,8 @@ FAST_PATH = {
     *("pidproof.process", "pidproof.process.identity", "pidproof.process.liveness"),
     "pidproof.server",
     *(f"pidproof.server.{name}" for name in (
-        "checkup", "children", "decode", "ensure", "http_get", "listener", "paths", "probe",
-        "record", "results", "spec", "version",
+        "checkup", "children", "decode", "directory", "ensure", "http_get", "listener", "paths",
+        "probe", "probes", "record", "results", "spec", "version",
     )),
     "pidproof.cli",
     *(f"pidproof.cli.{name}" for name in (

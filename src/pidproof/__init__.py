@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pidproof.errors import UnsafePath as UnsafePath
     from pidproof.errors import VersionMismatch as VersionMismatch
     from pidproof.errors import WaitTimeout as WaitTimeout
-    from pidproof.lock.spawn_lock import Holder as Holder
+    from pidproof.lock.holder import Holder as Holder
     from pidproof.lock.spawn_lock import SpawnLock as SpawnLock
     from pidproof.process.handle import ProcessHandle as ProcessHandle
     from pidproof.process.identity import ProcessIdentity as ProcessIdentity
@@ -46,12 +46,12 @@ if TYPE_CHECKING:
     from pidproof.process.liveness import Liveness as Liveness
     from pidproof.process.pattern import ArgvPattern as ArgvPattern
     from pidproof.process.scan import find as find
-    from pidproof.server.probe import Exec as Exec
-    from pidproof.server.probe import Http as Http
-    from pidproof.server.probe import LogLine as LogLine
     from pidproof.server.probe import Target as Target
-    from pidproof.server.probe import Tcp as Tcp
-    from pidproof.server.probe import Unix as Unix
+    from pidproof.server.probes import Exec as Exec
+    from pidproof.server.probes import Http as Http
+    from pidproof.server.probes import LogLine as LogLine
+    from pidproof.server.probes import Tcp as Tcp
+    from pidproof.server.probes import Unix as Unix
     from pidproof.server.results import Running as Running
     from pidproof.server.results import Status as Status
     from pidproof.server.results import Stopped as Stopped
@@ -69,13 +69,15 @@ _HOMES = {
         "ProcessGone", "ProcessSurvived", "RecordError", "Refused", "StartTimeout", "StateError",
         "UnsafePath", "VersionMismatch", "WaitTimeout",
     ),
-    "lock.spawn_lock": ("Holder", "SpawnLock"),
+    "lock.holder": ("Holder",),
+    "lock.spawn_lock": ("SpawnLock",),
     "process.handle": ("ProcessHandle",),
     "process.identity": ("ProcessIdentity", "identify"),
     "process.liveness": ("Liveness",),
     "process.pattern": ("ArgvPattern",),
     "process.scan": ("find",),
-    "server.probe": ("Exec", "Http", "LogLine", "Target", "Tcp", "Unix"),
+    "server.probe": ("Target",),
+    "server.probes": ("Exec", "Http", "LogLine", "Tcp", "Unix"),
     "server.results": ("Running", "Status", "Stopped", "Swept"),
     "server.server": ("Server",),
     "server.status": ("list_all",),

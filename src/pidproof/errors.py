@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, ParamSpec, TypeVar
 
-    from pidproof.lock.spawn_lock import Holder
+    from pidproof.lock.holder import Holder
 
     P = ParamSpec("P")
     R = TypeVar("R")

@@ -18,7 +18,7 @@ from benchmarks.programs import need_room
 from benchmarks.race import Bench
 from helpers import read_line, wait_until
 from pidproof import SpawnLock
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from system.test_argent import OPTIONS
 
 

@@ -147,7 +147,7 @@ IN_PYTHON = (
     ),
     Breakage(
         "the gate is opened before the record names the child",
-        "src/pidproof/server/start.py",
+        "src/pidproof/server/attempt.py",
         "        with fenced(self.job.lock, self.job.directory, before):\n"
         "            records.write(self.job.directory, self.record)\n",
         "        assert before\n",
@@ -218,7 +218,7 @@ IN_PYTHON = (
     ),
     Breakage(
         "a start that failed leaves its child",
-        "src/pidproof/server/start.py",
+        "src/pidproof/server/attempt.py",
         "            end_server(job.lock, job.directory, record, grace=grace)\n",
         "            assert grace >= 0\n",
         (f"{SERVER}start.py::test_a_launcher_that_is_interrupted_leaves_nothing",),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from faults.operations import BOUND, KEY, Outcome, in_child, server
 from pidproof.server import record as records
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 
 
 def live_servers(state: str) -> list[int]:

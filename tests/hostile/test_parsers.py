@@ -35,8 +35,9 @@ from pidproof import (
 from pidproof.cli import main
 from pidproof.cli.parser import parse
 from pidproof.server import http_get, log
-from pidproof.server.paths import KeyDirectory
-from pidproof.server.probe import Probe, from_json
+from pidproof.server.directory import KeyDirectory
+from pidproof.server.probe import Probe
+from pidproof.server.probes import from_json
 from pidproof.server.record import BrokenRecord, Record, _parse
 from pidproof.server.spec import make_spec, spec_from_record
 from pidproof.server.version import _numbers

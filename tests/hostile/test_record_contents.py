@@ -217,8 +217,8 @@ def test_a_record_of_a_gibibyte_costs_neither_time_nor_memory(scene: Scene) -> N
 
 @pytest.mark.parametrize("name", ["server.log", "history.jsonl"])
 def test_a_log_or_history_of_a_gibibyte_neither(scene: Scene, name: str) -> None:
+    from pidproof.server.directory import KeyDirectory
     from pidproof.server.log import read_history
-    from pidproof.server.paths import KeyDirectory
 
     directory = KeyDirectory.open("web")
     assert directory is not None

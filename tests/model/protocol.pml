@@ -237,13 +237,13 @@ look_again: /* 3 look again: server/locked.py _decide, server/stop.py stop */
     :: r_state == ending || !READY(r) -> end_server(r); CATCH(goto release); goto write_ahead
     fi;
 
-adopt: /* server/start.py publish */
+adopt: /* server/attempt.py publish */
     FENCE(r, goto release);
     publish(r);
     leave();
     goto release;
 
-write_ahead: /* 4 write ahead: server/plan.py prepare, server/start.py write_ahead */
+write_ahead: /* 4 write ahead: server/plan.py prepare, server/attempt.py write_ahead */
     atomic { s = starts; starts++ };
     FENCE(r, goto reject);
     atomic { write_record(s + 1, 0, starting) };
@@ -262,22 +262,22 @@ write_ahead: /* 4 write ahead: server/plan.py prepare, server/start.py write_ahe
 #ifdef OPEN_FIRST
     open_gate();
 #endif
-    /* 6 name: server/start.py _name */
+    /* 6 name: server/attempt.py _name */
     FENCE(s + 1, goto reject);
     atomic { write_record(s + 1, 1, starting) };
     leave();
 #ifndef OPEN_FIRST
-    /* 7 open: server/start.py open_gate, csrc/gate.c pp_gate_open */
+    /* 7 open: server/attempt.py open_gate, csrc/gate.c pp_gate_open */
     FENCE(s + 1, goto reject);
     open_gate();
     leave();
 #endif
-    /* 8 ready: server/start.py until_ready, server/health.py wait_ready */
+    /* 8 ready: server/attempt.py until_ready, server/health.py wait_ready */
     if
     :: READY(s + 1)
     :: out = NOT_READY; goto reject /* it died, its time is over, or an interrupt */
     fi;
-    /* 9 publish: server/start.py publish */
+    /* 9 publish: server/attempt.py publish */
 #ifdef NO_WRITE_FENCE
     publish(s + 1);
 #else
@@ -287,9 +287,9 @@ write_ahead: /* 4 write ahead: server/plan.py prepare, server/start.py write_ahe
 #endif
     goto release;
 
-reject: /* 10 reject: server/start.py reject, server/spawn.py close_gate */
+reject: /* 10 reject: server/attempt.py reject, server/spawn.py close_gate */
     atomic { why = out; out = OK; parent[s] = 0 };
-    if /* server/start.py _end_child */
+    if /* server/attempt.py _end_child */
     :: proc[s] != unborn -> end_server(s + 1); CATCH(goto hindered)
     :: proc[s] == unborn
     :: FAULTS && proc[s] != unborn -> goto blind
@@ -298,7 +298,7 @@ reject: /* 10 reject: server/start.py reject, server/spawn.py close_gate */
     atomic { if :: rec == s + 1 -> write_record(s + 1, 0, failed) :: else fi };
     leave();
     goto rejected;
-blind: /* server/start.py reject, lock/spawn_lock.py is_overdue: nothing can be looked at */
+blind: /* server/attempt.py reject, lock/spawn_lock.py is_overdue: nothing can be looked at */
     atomic {
       if
 #ifdef KILL_BLIND
@@ -310,7 +310,7 @@ blind: /* server/start.py reject, lock/spawn_lock.py is_overdue: nothing can be 
       fi };
     !LIVES(s + 1);
     goto rejected;
-hindered: /* server/start.py _is_recorded, server/spawn.py kill */
+hindered: /* server/attempt.py _is_recorded, server/spawn.py kill */
     if
 #ifdef KILL_LOST
     :: out == LOST && proc[s] != unborn ->

@@ -12,9 +12,9 @@ import pytest
 
 from helpers import wait_until
 from pidproof import LockLost, LockTimeout, Running, Server, SpawnLock, StartTimeout
-from pidproof.server import fence, locked, start, stop
+from pidproof.server import attempt, fence, locked, stop
 from pidproof.server import record as records
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from servers import QUICK, is_alive, meanwhile, sleeper
 
 
@@ -113,7 +113,7 @@ def test_an_act_on_a_record_that_is_not_that_one_any_more_is_not_done(
 def test_a_start_that_loses_the_lock_changes_nothing_more(
     state: State, monkeypatch: pytest.MonkeyPatch, act: int
 ) -> None:
-    usurper = Usurper(monkeypatch, start, act)
+    usurper = Usurper(monkeypatch, attempt, act)
     try:
         with pytest.raises((LockLost, LockTimeout)):
             Server("web", ["sleep", "1000"], timeout=0.3, **QUICK).ensure()

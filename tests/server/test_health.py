@@ -15,9 +15,10 @@ from pidproof import Http, LogLine, ProcessHandle, StartTimeout, Target, _native
 from pidproof.process.liveness import Liveness
 from pidproof.server import record as records
 from pidproof.server.checkup import check, check_running
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.health import check_patiently, wait_ready
-from pidproof.server.paths import KeyDirectory
-from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, Call, Outcome, Probe
+from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, Outcome, Probe
+from pidproof.server.probes import Call
 from servers import is_alive, kill, meanwhile, sleeper
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from helpers import NEEDS_NAMESPACES, NEEDS_ROOT, NOBODY, python, run
 from pidproof import InvalidArgument, Server, StateError, UnsafePath, sweep
 from pidproof.server import paths
-from pidproof.server.paths import KeyDirectory, check_key, host_directory, state_root
+from pidproof.server.directory import KeyDirectory
+from pidproof.server.paths import check_key, host_directory, state_root
 from pidproof.server.status import list_all, status
 from servers import SLEEPER, sleeper
 
@@ -310,6 +311,6 @@ def test_one_bad_directory_does_not_hide_the_others(state: State, tmp_path: Path
 
 def test_the_digest_that_names_the_directories_stays_as_it_is() -> None:
     """It is on the disks of users: FNV-1a, 64 bits, its published test vectors."""
-    assert paths._digest("") == "cbf29ce484222325"
-    assert paths._digest("a") == "af63dc4c8601ec8c"
-    assert paths._digest("foobar") == "85944171f73967e8"
+    assert paths.digest("") == "cbf29ce484222325"
+    assert paths.digest("a") == "af63dc4c8601ec8c"
+    assert paths.digest("foobar") == "85944171f73967e8"

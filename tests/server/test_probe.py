@@ -13,8 +13,9 @@ import pytest
 
 from helpers import NEEDS_ROOT, NOBODY, wait_until
 from pidproof import Exec, Http, InvalidArgument, LogLine, Target, Tcp, Unix
-from pidproof.server.paths import KeyDirectory
-from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, Call, Outcome, Probe, from_json
+from pidproof.server.directory import KeyDirectory
+from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, Outcome, Probe
+from pidproof.server.probes import Call, from_json
 from servers import Small, free_port, is_alive
 
 

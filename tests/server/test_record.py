@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from helpers import NEEDS_FEWER_RIGHTS, python, run, without_capabilities
 from pidproof import Error, InvalidArgument, LockLost, RecordError, Server, Status, sweep
 from pidproof.server import record as records
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.record import BrokenRecord, Record
 from pidproof.server.status import list_all, status
 from servers import QUICK, SLEEPER, is_alive, kill, sleeper, token_of

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pidproof import ArgvPattern, Http, InvalidArgument, Server
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.plan import Plan, prepare
 from pidproof.server.spec import make_spec, spec_from_record
 

@@ -15,7 +15,7 @@ import pytest
 from helpers import wait_until
 from pidproof import ArgvPattern, LockLost, Refused, SpawnLock
 from pidproof.server import record as records
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.terminate import end_server
 from servers import is_alive, is_stopped, kill, meanwhile, sleeper
 

@@ -25,7 +25,7 @@ from helpers import (
 )
 from pidproof import Running, SpawnLock
 from pidproof.process.liveness import Liveness
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from seccomp import PIDFD_OPEN
 from servers import is_alive, kill, sleeper
 from worlds import (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pidproof
 from pidproof import Error, Http, Server, SpawnLock
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 
 
 if TYPE_CHECKING:

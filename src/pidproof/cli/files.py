@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from pidproof.cli.grammar import Options
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
 
 
 def _directory(key: str) -> KeyDirectory:
     from pidproof.errors import KeyNotFound
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
 
     directory = KeyDirectory.open(key)
     if directory is None:

@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 
 def _probe(options: Options) -> Probe | None:
     from pidproof.errors import InvalidArgument
-    from pidproof.server import probe
+    from pidproof.server import probes
 
     if options.http is not None:
-        return probe.Http(
+        return probes.Http(
             options.http, status=options.http_status, headers=dict(options.http_header)
         )
     if options.http_status is not None or options.http_header:
         raise InvalidArgument("--http-status and --http-header go with --http")
     if options.tcp:
-        return probe.Tcp()
+        return probes.Tcp()
     if options.unix is not None:
-        return probe.Unix(options.unix)
+        return probes.Unix(options.unix)
     if options.exec is not None:
         import shlex
 
         try:
-            return probe.Exec(shlex.split(options.exec))
+            return probes.Exec(shlex.split(options.exec))
         except ValueError as error:
             raise InvalidArgument(f"--exec {options.exec!r}: {error}") from error
-    return None if options.log_line is None else probe.LogLine(options.log_line)
+    return None if options.log_line is None else probes.LogLine(options.log_line)
 
 
 def _spec(options: Options) -> Spec:

@@ -15,7 +15,7 @@ import time
 
 from pidproof import _native, _native_lock
 from pidproof.errors import InvalidArgument, LockLost, LockTimeout, StateError, UnsafePath
-from pidproof.frozen import Frozen
+from pidproof.lock.holder import Holder
 from pidproof.lock.waiting import PlaceInLine
 from pidproof.process.identity import ProcessIdentity
 from pidproof.process.liveness import Liveness, liveness_of
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import NoReturn
 
-__all__ = ["Holder", "SpawnLock"]
+__all__ = ["SpawnLock"]
 
 # How long the way out of a lock may wait for the guard before it drops the life flock alone.
 RELEASE_TIMEOUT = 5.0
@@ -40,32 +40,6 @@ _FOR_EVER = 9e9  # seconds; their nanoseconds still fit an int64_t
 
 def _nanoseconds(seconds: float) -> int:
     return int(min(seconds, _FOR_EVER) * _SECOND)
-
-
-class Holder(Frozen):
-    """Who holds a lock, as its file says.
-
-    Attributes:
-        identity: of the holding process.
-        purpose: what it took the lock for.
-        since, deadline: seconds of `time.monotonic()`; past the deadline it may be deposed.
-        liveness, reason: whether it runs, and the evidence.
-    """
-
-    __slots__ = ("deadline", "identity", "liveness", "purpose", "reason", "since")
-    identity: ProcessIdentity
-    purpose: str
-    since: float
-    deadline: float
-    liveness: Liveness
-    reason: str
-
-    def describe(self) -> str:
-        """Return pid, command and age in words."""
-        alive = self.liveness is Liveness.ALIVE
-        command = self.identity.command_line() if alive else self.reason
-        held = time.monotonic() - self.since
-        return f"process {self.identity.pid} ({command}), for {held:.1f} s, to {self.purpose}"
 
 
 class SpawnLock:

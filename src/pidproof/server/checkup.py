@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from pidproof.frozen import Frozen
 from pidproof.server import listener
-from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, LogLine, Outcome, Target
+from pidproof.server.probe import BUSY, FAILED, READY, UNKNOWN, Outcome, Target
+from pidproof.server.probes import LogLine
 from pidproof.server.record import STARTING
 
 
@@ -13,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
     from pidproof.server.probe import Health, Probe
     from pidproof.server.record import Record
 

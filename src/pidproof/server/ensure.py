@@ -14,7 +14,7 @@ from pidproof.process.liveness import Liveness
 from pidproof.server import record as records
 from pidproof.server.checkup import check_running
 from pidproof.server.children import reap_finished
-from pidproof.server.paths import KeyDirectory
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.record import RUNNING, BrokenRecord
 from pidproof.server.results import Running
 from pidproof.server.version import mismatch_of

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pidproof.lock.spawn_lock import SpawnLock
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
     from pidproof.server.record import Record
     from pidproof.server.spec import Spec
 

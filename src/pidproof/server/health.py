@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pidproof.process.handle import ProcessHandle
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
     from pidproof.server.probe import Probe
     from pidproof.server.record import Record
 

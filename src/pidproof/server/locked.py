@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal
 
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
     from pidproof.server.record import Record
     from pidproof.server.spec import Spec
 
@@ -226,9 +226,9 @@ def _keep_if_healthy(
     job: Job, record: Record
 ) -> tuple[tuple[Record, Literal["reused", "adopted"]] | None, str]:
     """Return the server if it is healthy, or comes up in the time its start has; else why not."""
+    from pidproof.server.attempt import publish
     from pidproof.server.health import check_patiently, wait_ready
     from pidproof.server.probe import UNKNOWN
-    from pidproof.server.start import publish
 
     assert record.identity is not None
     spec, until = job.spec, 0.0

@@ -12,7 +12,7 @@ from pidproof.server import paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
 
 __all__ = ["LOG", "append_history", "open_log", "read_history", "tail"]
 

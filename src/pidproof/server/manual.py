@@ -13,10 +13,10 @@ from pidproof.process.identity import identify
 from pidproof.process.liveness import Liveness
 from pidproof.server import log
 from pidproof.server import record as records
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.ensure import running
 from pidproof.server.fence import Job, fenced
 from pidproof.server.locked import lock_for, read_record
-from pidproof.server.paths import KeyDirectory
 from pidproof.server.plan import LISTEN_FD, Plan, choose_port, prepare
 from pidproof.server.spawn import check_command, exec_error
 from pidproof.server.start import start

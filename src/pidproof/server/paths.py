@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 __all__ = [
-    "KeyDirectory",
     "check_key",
+    "check_owner",
+    "digest",
     "host_directory",
+    "host_name",
     "list_names",
     "open_directory",
     "raise_state_error",
@@ -32,7 +34,6 @@ KEY_LIMIT = 128
 _KEY_CHARACTERS = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+@:/="
 )
-_SLUG_CHARACTERS = _KEY_CHARACTERS - frozenset("+@:/=")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -74,7 +75,7 @@ def state_root() -> str:
     return chosen.rstrip("/") or "/"
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
     """FNV-1a, 64 bits: short names without hashlib on the fast path.  Guards nothing: the key
     inside the record is compared."""
     value = 0xCBF29CE484222325
@@ -83,7 +84,7 @@ def _digest(text: str) -> str:
     return f"{value:016x}"
 
 
-def _host_name() -> str:
+def host_name() -> str:
     """A name for this machine, so that a home shared between machines keeps them apart."""
     try:
         machine = _native.machine_id()
@@ -98,13 +99,13 @@ def _host_name() -> str:
         ) from error
     if machine:
         # machine-id(5) asks that it never be shown as it is.
-        return _digest("pidproof " + machine)
-    return _digest("pidproof host " + os.uname().nodename)
+        return digest("pidproof " + machine)
+    return digest("pidproof host " + os.uname().nodename)
 
 
 def host_directory() -> str:
     """Return the path of this machine's part of the state."""
-    return f"{state_root()}/{_host_name()}"
+    return f"{state_root()}/{host_name()}"
 
 
 def raise_state_error(error: OSError, path: str, doing: str) -> NoReturn:
@@ -133,7 +134,7 @@ def raise_state_error(error: OSError, path: str, doing: str) -> NoReturn:
     ) from error
 
 
-def _check_owner(info: os.stat_result, path: str) -> None:
+def check_owner(info: os.stat_result, path: str) -> None:
     if info.st_uid != os.geteuid():
         raise UnsafePath(
             f"{path} belongs to uid {info.st_uid}, not to uid {os.geteuid()}; it was not used",
@@ -167,7 +168,7 @@ def _open_step(name: str, parent: int | None, path: str, *, create: bool) -> int
     except OSError as error:
         raise_state_error(error, path, "used as the state directory")
     try:
-        _check_owner(os.fstat(fd), path)
+        check_owner(os.fstat(fd), path)
     except BaseException:
         os.close(fd)
         raise
@@ -198,139 +199,10 @@ def open_directory(*names: str, create: bool = False) -> int:
     return fd
 
 
-class KeyDirectory:
-    """The open directory of one key.  Names in it are opened relative to it, never followed."""
-
-    def __init__(self, path: str, fd: int) -> None:
-        self.path = path
-        self.fd = fd
-
-    @classmethod
-    def open(cls, key: str, *, create: bool = False) -> KeyDirectory | None:
-        """Open the directory of a key; None if there is none and none is to be created.
-
-        Raises:
-            InvalidArgument: malformed key.
-            StateError, UnsafePath: it cannot be used, with the reason.
-        """
-        check_key(key)
-        slug = "".join(c if c in _SLUG_CHARACTERS else "-" for c in key).lstrip(".-")[:40]
-        return cls.named(f"{slug or 'key'}-{_digest(key)}", create=create)
-
-    @classmethod
-    def named(cls, name: str, *, create: bool = False) -> KeyDirectory | None:
-        """Open a directory by its name; else as `open`."""
-        if name in {".", ".."}:  # of a record that a process says it belongs to
-            return None
-        host = _host_name()
-        path = f"{state_root()}/{host}/{name}"
-        try:
-            fd = open_directory(host, name, create=create)
-        except FileNotFoundError as error:
-            if create:  # removed as fast as it was made, or on a filesystem where nothing can be
-                raise_state_error(error, path, "created")
-            return None
-        return cls(path, fd)
-
-    def close(self) -> None:
-        """Close it; may be called again."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __enter__(self) -> KeyDirectory:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def open_file(self, name: str, flags: int) -> int:
-        """Open a regular file of ours in it; FileNotFoundError passes through."""
-        path = f"{self.path}/{name}"
-        try:
-            fd = os.open(
-                name,
-                flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY,
-                0o600,
-                dir_fd=self.fd,
-            )
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            raise_state_error(error, path, "opened")
-        try:
-            info = os.fstat(fd)
-            if not stat.S_ISREG(info.st_mode) or info.st_nlink > 1:
-                raise UnsafePath(
-                    f"{path} is not a plain file with one name; it was not used",
-                    remedy=f"look at it with `ls -l {path}` and move it away",
-                    path=path,
-                )
-            _check_owner(info, path)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-    def read(self, name: str, limit: int) -> bytes | None:
-        """Return at most `limit` + 1 bytes of a file, None if there is none."""
-        try:
-            fd = self.open_file(name, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            return os.read(fd, limit + 1)
-        except OSError as error:
-            raise_state_error(error, f"{self.path}/{name}", "read")
-        finally:
-            os.close(fd)
-
-    def replace(self, name: str, content: bytes) -> None:
-        """Put a file in place, whole or not at all.  Call it inside the guard: one writer."""
-        temporary = f"{name}.new"
-        try:
-            # Inside the guard a leftover is a dead writer's.
-            try:
-                os.unlink(temporary, dir_fd=self.fd)
-            except FileNotFoundError:
-                pass
-            fd = self.open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                if os.write(fd, content) != len(content):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                os.close(fd)
-            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
-        except StateError:
-            raise
-        except OSError as error:
-            try:
-                self._discard(temporary)
-            except OSError as stays:
-                raise_state_error(stays, f"{self.path}/{temporary}", "removed")
-            raise_state_error(error, f"{self.path}/{name}", "written")
-
-    def _discard(self, name: str) -> None:
-        try:
-            os.unlink(name, dir_fd=self.fd)
-        except FileNotFoundError:
-            pass
-
-    def remove(self, name: str) -> None:
-        """Unlink a file; nothing to do if there is none."""
-        try:
-            self._discard(name)
-        except OSError as error:
-            raise_state_error(error, f"{self.path}/{name}", "removed")
-
-
 def list_names() -> list[str]:
     """Return the names of what should be the directories of keys of this machine, sorted."""
     try:
-        fd = open_directory(_host_name())
+        fd = open_directory(host_name())
     except FileNotFoundError:
         return []
     try:

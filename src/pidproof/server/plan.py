@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
     from pidproof.server.spec import Spec
 
 __all__ = ["LISTEN_FD", "Plan", "choose_port", "prepare"]

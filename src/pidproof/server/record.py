@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pidproof.process.pattern import ArgvPattern
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
 
 __all__ = ["NAME", "SCHEMA", "BrokenRecord", "Record", "read", "write"]
 

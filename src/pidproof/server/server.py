@@ -182,8 +182,8 @@ class Server:
         Raises:
             StateError: it cannot be read.
         """
+        from pidproof.server.directory import KeyDirectory
         from pidproof.server.log import tail
-        from pidproof.server.paths import KeyDirectory
 
         directory = KeyDirectory.open(self.key)
         if directory is None:

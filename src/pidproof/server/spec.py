@@ -150,7 +150,7 @@ def spec_from_record(data: Mapping[str, Any], **changes: Any) -> Spec:
         InvalidArgument: a field is not what this version writes.
     """
     from pidproof.process.pattern import ArgvPattern
-    from pidproof.server.probe import from_json
+    from pidproof.server.probes import from_json
 
     options = dict(data.get("options") or {})
     known = {
@@ -213,7 +213,8 @@ def _check_env(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _as_probe(probe: Probe | Callable[[Target], object] | None) -> Probe | None:
-    from pidproof.server.probe import Call, Probe
+    from pidproof.server.probe import Probe
+    from pidproof.server.probes import Call
 
     if probe is None or isinstance(probe, Probe):
         return probe

@@ -8,8 +8,10 @@ from pidproof.process.handle import state_of
 from pidproof.process.liveness import Liveness
 from pidproof.server import record as records
 from pidproof.server.checkup import check, check_running
-from pidproof.server.paths import KeyDirectory, list_names
-from pidproof.server.probe import READY, UNKNOWN, from_json
+from pidproof.server.directory import KeyDirectory
+from pidproof.server.paths import list_names
+from pidproof.server.probe import READY, UNKNOWN
+from pidproof.server.probes import from_json
 from pidproof.server.record import ENDING, FAILED, STARTING, STOPPED, BrokenRecord, Record
 from pidproof.server.results import Status
 

@@ -8,9 +8,9 @@ from pidproof.process.liveness import Liveness
 from pidproof.server import log
 from pidproof.server import record as records
 from pidproof.server.children import reap_finished
+from pidproof.server.directory import KeyDirectory
 from pidproof.server.fence import fenced
 from pidproof.server.locked import read_record
-from pidproof.server.paths import KeyDirectory
 from pidproof.server.results import Stopped
 from pidproof.server.spec import spec_from_record
 from pidproof.server.terminate import end_server, end_session

@@ -12,7 +12,8 @@ from pidproof.process.liveness import Liveness
 from pidproof.process.scan import find
 from pidproof.server import log
 from pidproof.server import record as records
-from pidproof.server.paths import KeyDirectory, host_directory, list_names
+from pidproof.server.directory import KeyDirectory
+from pidproof.server.paths import host_directory, list_names
 from pidproof.server.record import FAILED, STOPPED, BrokenRecord
 from pidproof.server.results import Swept
 from pidproof.server.terminate import end_server, end_session

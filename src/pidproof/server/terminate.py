@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pidproof.lock.spawn_lock import SpawnLock
     from pidproof.process.handle import ProcessHandle
     from pidproof.process.pattern import ArgvPattern
-    from pidproof.server.paths import KeyDirectory
+    from pidproof.server.directory import KeyDirectory
     from pidproof.server.record import Record
 
     class _Send(Protocol):
