@@ -135,10 +135,14 @@ def darwin(session: nox.Session) -> None:
 
 @nox.session
 def wheels(session: nox.Session) -> None:
-    """Cross-build sdist and wheels, twice, audit them, try those that run here; -- --quick."""
+    """Cross-build sdist and wheels, twice, audit them, try those that run here; -- --quick.
+
+    With -- --only WORD: build and audit those that have the word in their tag.
+    """
     dist = make_wheels(session, *session.posargs)
     run_wheels(session, "audit", dist)
-    run_wheels(session, "try", dist, *session.posargs)
+    if "--only" not in session.posargs:
+        run_wheels(session, "try", dist, *session.posargs)
 
 
 @nox.session(name="wheels-arm64")

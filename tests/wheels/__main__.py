@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Build the sdist and the wheels, audit them, and try those that run here.
 
-python -m wheels make DIST [--quick | --only TAG]   build all, twice; quick: one of each kind, once
+python -m wheels make DIST [--quick | --only WORD]  build all, twice; quick: one of each kind, once;
+                                                    only: those with the word in their tag, once
 python -m wheels audit DIST [--complete]            audit what is in a folder, whoever built it
 python -m wheels try DIST [--quick] [PYTEST...]     run the tests on every CPython here, and on musl
 python -m wheels arm64 DIST [PYTEST...]             run them on aarch64, emulated
@@ -35,7 +36,7 @@ def main() -> int:
         if name in {"make", "try"}:
             one.add_argument("--quick", action="store_true")
         if name == "make":
-            one.add_argument("--only", metavar="TAG")
+            one.add_argument("--only", metavar="WORD")
         if name == "audit":
             one.add_argument("--complete", action="store_true", help="each platform must be there")
         if name in {"try", "arm64"}:
@@ -54,8 +55,11 @@ def make(options: argparse.Namespace) -> None:
     """Build into an empty folder, then again elsewhere, and compare the bytes."""
     shutil.rmtree(options.dist, ignore_errors=True)
     options.dist.mkdir(parents=True)
-    only = [options.only] if options.only else QUICK if options.quick else [one.tag for one in ALL]
-    targets = [one for one in ALL if one.tag in only]
+    targets = [one for one in ALL if one.tag in QUICK or not options.quick]
+    if options.only:
+        targets = [one for one in ALL if options.only in one.tag]
+    if not targets:
+        raise Failure(f"no platform has {options.only} in its tag")
     stamp = making.epoch()
     sdist = making.make_sdist(options.dist, stamp)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
