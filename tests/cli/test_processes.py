@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from command import PIDPROOF
 from helpers import wait_until
 from pidproof import identify
 from servers import is_stopped, token_of
@@ -35,6 +38,16 @@ def test_id_of_nobody_is_1_and_of_no_pid_2(pidproof: Command, spawn: Spawn) -> N
     assert pidproof("id", str(gone.pid)).status == 1
     assert pidproof("id", "0", "--json").error["kind"] == "InvalidArgument"
     assert pidproof("id", "first").status == 2
+
+
+def test_a_line_is_one_write_even_without_a_buffer() -> None:
+    """Launchers that share a file for their output do not tear each other's lines apart."""
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with mine, theirs:
+        command = [*PIDPROOF, "id", str(os.getpid())]
+        env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        subprocess.run(command, stdout=theirs, env=env, check=True, timeout=20)
+        assert mine.recv(1000).decode() == f"{identify(os.getpid())}\n"
 
 
 def test_check_0_alive_1_gone_4_unknown(pidproof: Command, spawn: Spawn) -> None:

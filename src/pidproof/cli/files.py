@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from pidproof.cli.show import print_json, print_table, words
+from pidproof.cli.show import print_json, print_line, print_table, words
 from pidproof.cli.signals import cleaning_up
 from pidproof.errors import CommandNotFound, InvalidArgument
 
@@ -44,7 +44,7 @@ def logs(options: Options) -> int:
         print_json({"key": options.key, "lines": lines})
     else:
         for line in lines:
-            print(line)
+            print_line(line)
     return 0
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pidproof.cli.codes import CHECK
-from pidproof.cli.show import print_json
+from pidproof.cli.show import print_json, print_line
 from pidproof.cli.signals import cleaning_up
 
 
@@ -25,7 +25,7 @@ def id_(options: Options) -> int:
 
     identity = identify(options.pid)
     if not options.json:
-        print(identity)
+        print_line(identity)
         return 0
     print_json(
         {
@@ -46,7 +46,7 @@ def check(options: Options) -> int:
     if options.json:
         print_json({"identity": options.token, "liveness": liveness.value, "evidence": evidence})
     else:
-        print(liveness.value)
+        print_line(liveness.value)
     return CHECK[liveness.value]
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pidproof.cli.codes import STATUS
-from pidproof.cli.show import Progress, print_json, print_table, printable, words
+from pidproof.cli.show import Progress, print_json, print_line, print_table, printable, words
 from pidproof.cli.signals import cleaning_up, end_on_signals
 
 
@@ -69,7 +69,7 @@ def _print_running(running: Running, options: Options) -> int:
         # The token is a secret: it is in the record and in the server's environment.
         print_json({name: value for name, value in running.as_dict().items() if name != "token"})
     else:
-        print(running.url or running.identity)
+        print_line(running.url or running.identity)
     return 0
 
 
@@ -140,7 +140,7 @@ def status(options: Options) -> int:
         print_json(found.as_dict())
     else:
         for name, value in _facts(found):
-            print(f"{name + ':':<9} {printable(value)}")
+            print_line(f"{name + ':':<9} {printable(value)}")
     return STATUS[found.state]
 
 

@@ -14,16 +14,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Progress", "print_json", "print_table", "show_error", "words"]
+__all__ = ["Progress", "print_json", "print_line", "print_table", "show_error", "words"]
 
 SCHEMA = 1
+
+
+def print_line(text: object) -> None:
+    """Print a line in one write: print() makes two of it where standard output has no buffer, and
+    launchers that share a file would tear each other's lines apart."""
+    print(f"{text}\n", end="")
 
 
 def print_json(data: Mapping[str, object]) -> None:
     """Print one JSON object on one line, with the schema number first."""
     import json
 
-    print(json.dumps({"schema": SCHEMA, **data}, default=_plain))
+    print_line(json.dumps({"schema": SCHEMA, **data}, default=_plain))
 
 
 def _plain(value: object) -> object:
@@ -35,7 +41,7 @@ def _plain(value: object) -> object:
 def words(text: str) -> None:
     """Print a line for people; nobody may be there to read it, which is no reason to fail."""
     try:
-        print(printable(text), file=sys.stderr)
+        print(f"{printable(text)}\n", end="", file=sys.stderr)
     except OSError:
         return
 
@@ -54,7 +60,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     for row in rows:
         cells = [printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+        print_line("  ".join(cells).rstrip())
 
 
 def show_error(error: Error, *, as_json: bool) -> int:
