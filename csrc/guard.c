@@ -3,14 +3,18 @@
 #include "pp.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/file.h>
 
 #include "util.h"
 
+/* About as long as it is held: to fall asleep and wake up takes longer. */
+#define SPIN_TIME 100000
+
 static int
 flock_within(int fd, int64_t timeout)
 {
-    int64_t deadline = clock_after(timeout), pause = 20000;
+    int64_t began = 0, deadline = 0, pause = 20000;
 
     while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
         struct timespec nap;
@@ -18,8 +22,16 @@ flock_within(int fd, int64_t timeout)
 
         if (errno != EWOULDBLOCK && errno != EINTR)
             return -errno;
+        if (!began) {
+            began = clock_now();
+            deadline = clock_after(timeout);
+        }
         if (clock_now() >= deadline)
             return -ETIMEDOUT;
+        if (clock_now() - began < SPIN_TIME) {
+            (void) sched_yield();
+            continue;
+        }
         (void) system_random(&jitter, sizeof(jitter));
         nap = as_timespec(pause / 2 + (int64_t) (jitter % (unsigned) pause));
         if (nanosleep(&nap, NULL) < 0)

@@ -146,8 +146,10 @@ static int
 take_over(const struct pp_host *host, const struct pp_identity *self, int directory_fd,
           const char *purpose, int64_t hold, struct pp_lock *lock, struct pp_holder *holder)
 {
-    int r, found = PP_FOUND_FREE;
+    int found = PP_FOUND_FREE, r = create(host, self, directory_fd, purpose, hold, lock);
 
+    if (r != -EEXIST)
+        return r < 0 ? r : found;
     lock->fd = open_own(directory_fd, LOCK_NAME, 0);
     if (lock->fd < 0 && lock->fd != -ENOENT)
         return lock->fd;
@@ -203,7 +205,6 @@ pp_lock_look(const struct pp_host *host, int32_t directory_fd, struct pp_holder 
 int
 pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock)
 {
-    CLEANUP_CLOSE int fd = -EBADF;
     char text[LOCK_LINE_SIZE];
     struct pp_holder holder;
     struct stat st;
@@ -212,16 +213,13 @@ pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock)
 
     if (lock->fd < 0 || lock->owner != getpid())
         return 0;
-    fd = open_own(directory_fd, LOCK_NAME, 0);
-    if (fd == -ENOENT)
-        return 0;
-    if (fd < 0)
-        return fd;
-    if (fstat(fd, &st) < 0)
-        return -errno;
+    if (fstatat(directory_fd, LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    /* As long as we have it open, its inode is no other file's: what stands there is what we made,
+     * and is read through our own descriptor. */
     if ((uint64_t) st.st_dev != lock->device || st.st_ino != lock->inode)
         return 0;
-    r = lockfile_read(fd, text, &size);
+    r = lockfile_read(lock->fd, text, &size);
     if (r < 0)
         return r;
     return lockfile_parse(text, size, &holder) == 0 &&
@@ -247,23 +245,26 @@ pp_lock_forget(struct pp_lock *lock)
 int
 pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock)
 {
-    CLEANUP_GUARD struct pp_guard *guard = &lock->guard;
     int r;
 
-    guard->fd = -1;
+    lock->guard.fd = -1;
     if (lock->fd < 0)
         return 0;
     if (lock->owner != getpid()) {
         pp_lock_drop(lock);
         return 0;
     }
-    r = pp_guard_enter(directory_fd, guard_timeout, guard);
+    r = pp_guard_enter(directory_fd, guard_timeout, &lock->guard);
     if (r == -EINTR)
         return r;
+    /* First of all, for the head of the line to wake up meanwhile.  Inside the guard nobody finds the
+     * file abandoned. */
+    (void) flock(lock->fd, LOCK_UN);
     if (r == 0)
         r = pp_lock_mine(directory_fd, lock);
     if (r > 0 && unlinkat(directory_fd, LOCK_NAME, 0) < 0)
         r = -errno;
-    pp_lock_drop(lock);
+    pp_guard_leave(&lock->guard);
+    close_fd(&lock->fd);
     return r;
 }

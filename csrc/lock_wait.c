@@ -20,7 +20,18 @@
 
 #define STACK_SIZE (128 * 1024)
 
+/* pp_waiter.running, of the thread; 0: there is none. */
+enum { RUNS = 1, IS_OVER = 2 };
+
 _Static_assert(sizeof(pthread_t) <= sizeof(uint64_t), "the boundary carries a pthread_t");
+
+static void
+give_back(int *life_fd)
+{
+    if (*life_fd >= 0)
+        (void) flock(*life_fd, LOCK_UN);
+    close_fd(life_fd);
+}
 
 static void *
 wait_in_line(void *argument)
@@ -33,9 +44,10 @@ wait_in_line(void *argument)
     if (waiter->has_turn) {
         /* Opened only now: while we stood in line the lock has passed through other files. */
         waiter->life_fd = open_own(waiter->directory_fd, LOCK_NAME, 0);
-        if (waiter->life_fd >= 0)
-            (void) sleeper_flock(waiter, waiter->life_fd);
+        if (waiter->life_fd >= 0 && sleeper_flock(waiter, waiter->life_fd) != -ECANCELED)
+            give_back(&waiter->life_fd);
     }
+    /* The last that it does with the waiter. */
     event_notify(waiter->notify_fd);
     return NULL;
 }
@@ -63,7 +75,29 @@ start_thread(struct pp_waiter *waiter)
     if (r)
         return -r;
     memcpy(&waiter->thread, &thread, sizeof(thread));
-    waiter->running = 1;
+    waiter->running = RUNS;
+    return 0;
+}
+
+static void
+collect(struct pp_waiter *waiter)
+{
+    if (waiter->running)
+        (void) pthread_join(thread_of(waiter), NULL);
+    waiter->running = 0;
+}
+
+int
+pp_lock_has_line(int32_t directory_fd)
+{
+    CLEANUP_CLOSE int fd = open_own(directory_fd, TURN_NAME, 0);
+
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    /* Shared: two that ask at once do not take each other for a line. */
+    if (flock(fd, LOCK_SH | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? 1 : -errno;
+    (void) flock(fd, LOCK_UN);
     return 0;
 }
 
@@ -72,8 +106,9 @@ pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter)
 {
     int r;
 
-    if (waiter->running)
+    if (waiter->running == RUNS)
         return -EBUSY;
+    collect(waiter);
     r = sleeper_prepare(waiter);
     if (r < 0)
         return r;
@@ -95,13 +130,9 @@ pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter)
     return r;
 }
 
-/* The life flock that a cancelled or satisfied wait may have got is given back at once. */
 static void
-close_wait(struct pp_waiter *waiter, int unlock)
+close_wait(struct pp_waiter *waiter)
 {
-    if (waiter->life_fd >= 0 && unlock)
-        (void) flock(waiter->life_fd, LOCK_UN);
-    close_fd(&waiter->life_fd);
     if (waiter->notify_fd != waiter->event_fd)
         close_fd(&waiter->notify_fd);
     waiter->notify_fd = -EBADF;
@@ -120,13 +151,17 @@ close_turn(struct pp_waiter *waiter, int unlock)
 void
 pp_waiter_stop(struct pp_waiter *waiter, int keep_turn)
 {
-    if (waiter->running) {
+    if (waiter->running == RUNS && event_take(waiter->event_fd))
+        waiter->running = IS_OVER;
+    if (waiter->running == RUNS)
         sleeper_stop(waiter);
-        (void) pthread_join(thread_of(waiter), NULL);
-        waiter->running = 0;
-    }
+    /* Who is at the head of the line and was woken goes for the lock at once: the thread needs time
+     * to end, and is collected later. */
+    if (waiter->running == RUNS || !keep_turn)
+        collect(waiter);
     sleeper_done(waiter, 0);
-    close_wait(waiter, 1);
+    give_back(&waiter->life_fd); /* which a wait that was ended may have got */
+    close_wait(waiter);
     if (!keep_turn || !waiter->has_turn)
         close_turn(waiter, 1);
 }
@@ -136,6 +171,7 @@ pp_waiter_forget(struct pp_waiter *waiter)
 {
     waiter->running = 0;
     sleeper_done(waiter, 1);
-    close_wait(waiter, 0);
+    close_fd(&waiter->life_fd);
+    close_wait(waiter);
     close_turn(waiter, 0);
 }

@@ -307,7 +307,7 @@ int pp_lock_look(const struct pp_host *host, int32_t directory_fd,
  *   -EBADF, -ENOTDIR, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
 
-/* Give the lock up: guard, compare nonce and inode, unlink, drop the life flock.  In a fork of
+/* Give the lock up: guard, drop the life flock, compare nonce and inode, unlink.  In a fork of
  * the holder only the copy of the descriptor is closed.  Returns 1: released; 0: it was no longer
  * ours, or not held.  After an error other than -EINTR the life flock is dropped all the same,
  * which lets the next one in.
@@ -324,7 +324,7 @@ void pp_lock_forget(struct pp_lock *lock);
 /* One wait in line: a helper thread sleeps in flock, the caller on event_fd. */
 struct pp_waiter {
     uint64_t thread;
-    int32_t running;      /* the thread has to be joined */
+    int32_t running;      /* the thread has to be joined; 2: it has done all it had to */
     int32_t stage;        /* of the thread; atomic */
     int32_t directory_fd; /* borrowed from the caller */
     int32_t event_fd;     /* readable once the lock was released or its holder died */
@@ -334,6 +334,12 @@ struct pp_waiter {
     int32_t stop_fd;      /* ends the sleep of the thread; Linux: -1 */
     int32_t has_turn;
 };
+
+/* Does anybody stand in line for the lock?  1 or 0.
+ *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in the place of the queue
+ *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
+ *   -EBADF, -ENOTDIR, -ENODEV, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM */
+int pp_lock_has_line(int32_t directory_fd);
 
 /* Begin to wait; *waiter is zeroed with all descriptors -1 before its first use.
  *   -EBUSY   it runs already

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The sleep is flock(2) itself, which the kernel grants in the order of asking; it is ended by
- * cancelling the thread. */
+ * The sleep is flock(2) itself, which the kernel grants in the order of asking (those behind one that
+ * gives up ask anew, fs/locks.c __locks_wake_up_blocks); it is ended by cancelling the thread. */
 #include "sleeper.h"
 
 #include <dlfcn.h>

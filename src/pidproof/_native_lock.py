@@ -89,6 +89,11 @@ class Lock:
         )
         return _check(result, "spawn lock")
 
+    @staticmethod
+    def has_line(directory_fd: int) -> bool:
+        """Say whether anybody stands in line for it."""
+        return bool(_check(lib.pp_lock_has_line(directory_fd), "line for the spawn lock"))
+
     def look(self, directory_fd: int) -> bool:
         """Read the lock file without guard; False: there is none."""
         result = lib.pp_lock_look(_host_struct(), directory_fd, self._holder)

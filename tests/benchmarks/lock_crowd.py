@@ -22,6 +22,7 @@ import select
 import signal
 import struct
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,21 @@ def wait_in_line(me: int, lock: Lock, slots: Slots, done: int, how: str) -> None
             signal.pause()
 
 
+def warm_up(kind: str, directory: str, me: int) -> None:
+    """Wait for a lock of our own and get it, so that this fork has pages of its own of what is used
+    then: launchers are no forks of one another, and share none that they write to."""
+    own = f"{directory}/{me}"
+    os.mkdir(own)
+    holder, taker = make_lock(kind, own), make_lock(kind, own)
+    holder[0]()
+    thread = threading.Thread(target=taker[0])
+    thread.start()
+    time.sleep(0.01)
+    holder[1]()
+    thread.join()
+    taker[1]()
+
+
 def settle(pids: list[int]) -> None:
     """Return once they no longer run, or after two seconds: some look for ever."""
     before, end = -1.0, time.monotonic() + 2
@@ -134,6 +150,7 @@ def main() -> None:
         if pid == 0:
             if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
                 os._exit(1)  # nobody would end it if the crowd is cut short
+            warm_up(kind, directory, me)
             lock = make_lock(kind, directory)
             os.write(door, b"r")
             wait_in_line(me, lock, slots, done, how)

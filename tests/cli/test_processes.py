@@ -42,11 +42,11 @@ def test_id_of_nobody_is_1_and_of_no_pid_2(pidproof: Command, spawn: Spawn) -> N
 
 def test_a_line_is_one_write_even_without_a_buffer() -> None:
     """Launchers that share a file for their output do not tear each other's lines apart."""
-    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with mine, theirs:
         command = [*PIDPROOF, "id", str(os.getpid())]
         env = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        subprocess.run(command, stdout=theirs, env=env, check=True, timeout=20)
+        subprocess.run(command, stdout=theirs.fileno(), env=env, check=True, timeout=20)
         assert mine.recv(1000).decode() == f"{identify(os.getpid())}\n"
 
 

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cffi import FFI
@@ -14,7 +16,6 @@ from pidproof import _native, _pp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 # Of the kernel of macOS (bsd/sys/proc.h).
 SIDL, SRUN, SSLEEP, SSTOP, SZOMB = 1, 2, 3, 4, 5
@@ -26,37 +27,19 @@ SO_REUSEPORT = 0x200
 # No process of the machine has such a pid.
 FIRST_PID = 5_000_001
 
+HEADER = Path(__file__).parent / "xnu" / "xnu.h"
+
+
+def controls(header: str) -> str:
+    """Return what the header of the stand-in declares for tests."""
+    plain = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
+    (process,) = re.findall(r"^struct process \{.*?^\};", plain, flags=re.DOTALL | re.MULTILINE)
+    functions = re.findall(r"^CONTROL (.*?;)", plain, flags=re.DOTALL | re.MULTILINE)
+    return "\n".join([process, *functions])
+
+
 _FFI = FFI()
-_FFI.cdef("""
-    struct process {
-        int32_t pid, parent, group, session;
-        uint32_t real_uid, effective_uid;
-        uint64_t unique_id;
-        int32_t version;
-        int64_t start_seconds;
-        int32_t start_microseconds;
-        int32_t state, flags;
-        int32_t unique_errno, area_errno;
-        int32_t signals, last_signal;
-        int32_t exit_fd;
-    };
-    struct process *xnu_add(int32_t pid);
-    void xnu_remove(int32_t pid);
-    void xnu_clear(void);
-    void xnu_set_area(int32_t pid, const char *area, size_t size);
-    void xnu_set_path(int32_t pid, const char *path);
-    void xnu_set_raw(int32_t pid, const char *kinfo, size_t kinfo_size, const char *unique,
-                     size_t unique_size);
-    void xnu_exit(int32_t pid);
-    void xnu_set_hook(void (*hook)(const char *call, int32_t pid));
-    void xnu_set_kernel(int has_unique, int has_audit, int32_t caller_uid);
-    void xnu_set_boot(const char *boot_id);
-    void xnu_set_secret(const char *text);
-    int xnu_secrets_freed(void);
-    void xnu_add_socket(int32_t pid, int32_t fd, int32_t port, int32_t state, int32_t flags,
-                        int32_t options, uint64_t id, const char *address);
-    void xnu_clear_sockets(void);
-""")
+_FFI.cdef(controls(HEADER.read_text()))
 
 
 def area(

@@ -28,13 +28,13 @@ ALLOWED = set(
     shlex.split("""
         __bzero __error __memcpy_chk __snprintf_chk __stack_chk_fail __stack_chk_guard _exit
         bzero chdir clock_gettime_nsec_np close dlsym dup2 dyld_stub_binder execve fcntl flock
-        fork free fstat getentropy geteuid gethostuuid getpeereid getpid getppid getrlimit
+        fork free fstat fstatat getentropy geteuid gethostuuid getpeereid getpid getppid getrlimit
         getsid getsockopt kevent kill kqueue malloc memchr memcmp memcpy memset memset_s
         nanosleep open openat pipe poll pread proc_listpids proc_pidfdinfo proc_pidinfo
         proc_pidpath pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize
-        pthread_create pthread_join pthread_sigmask realloc recv send setsid setsockopt
-        sigaction sigprocmask snprintf socketpair strlen strncmp strnlen sysctl sysctlbyname
-        unlinkat waitid waitpid write
+        pthread_create pthread_join pthread_sigmask read realloc recv sched_yield send setsid
+        setsockopt sigaction sigprocmask snprintf socketpair strlen strncmp strnlen sysctl
+        sysctlbyname unlinkat waitid waitpid write
     """)
 )
 # Where things lie in the emulated memory.

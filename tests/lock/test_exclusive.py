@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pidproof.errors import StateError
+from pidproof.errors import LockTimeout
 from pidproof.lock.spawn_lock import SpawnLock
 from ptrace_strike import Traced
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 OPENAT = 257  # x86-64
-REFUSED = 3
+TIMED_OUT = 3
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="reads the registers of x86-64")
@@ -30,9 +30,9 @@ def test_a_lock_file_that_appears_right_before_it_is_created_is_left_alone(tmp_p
 
     def acquire() -> None:
         try:
-            SpawnLock(tmp_path, timeout=1).acquire()
-        except StateError:
-            os._exit(REFUSED)
+            SpawnLock(tmp_path, timeout=0.5).acquire()
+        except LockTimeout:
+            os._exit(TIMED_OUT)
 
     traced, calls = Traced(acquire), 0
     while True:
@@ -45,6 +45,6 @@ def test_a_lock_file_that_appears_right_before_it_is_created_is_left_alone(tmp_p
         theirs.write("theirs")
         theirs.flush()
         fcntl.flock(theirs, fcntl.LOCK_EX)
-        assert traced.finish() == REFUSED
+        assert traced.finish() == TIMED_OUT
         assert path.read_text() == "theirs"
         assert os.fstat(theirs.fileno()).st_nlink == 1

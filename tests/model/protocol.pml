@@ -119,8 +119,9 @@ inline publish(start) {
 /* The child may be dead by now: the byte is lost with it. */
 inline open_gate() { atomic { if :: proc[s] == gated -> byte_sent[s] = 1 :: else fi } }
 
+inline unlock() { if :: life[fd[i]] == i + 1 -> life[fd[i]] = 0 :: else fi }
 /* csrc/lock.c pp_lock_drop */
-inline drop() { atomic { life[fd[i]] = 0; fd[i] = 0; outdated[i] = 0 } }
+inline drop() { atomic { unlock(); fd[i] = 0; outdated[i] = 0 } }
 
 /* server/record.py read: the file is replaced whole, so one read sees one record */
 inline read_record() { atomic { r = rec; r_named = named; r_state = state } }
@@ -150,7 +151,7 @@ inline forget() {
 proctype caller(byte i; bool stops) {
   byte r, s, n, out, why, tries; bool r_named; mtype r_state = none;
   {
-    if :: stops -> goto acquire :: else fi;
+    if :: stops -> goto arrive :: else fi;
 
 fast_path: /* 1 fast path: server/ensure.py ensure, server/ensure.py _is_reusable */
     read_record();
@@ -158,6 +159,9 @@ fast_path: /* 1 fast path: server/ensure.py ensure, server/ensure.py _is_reusabl
     :: r != 0 && r_state == running && r_named && READY(r) -> goto done
     :: else -> if :: tries == TRIES -> goto done :: else fi
     fi;
+
+arrive: /* lock/spawn_lock.py _is_waited_for: as they like, for a try without waiting does not ask */
+    if :: turn != 0 && turn != i + 1 -> goto in_line :: true fi;
 
 acquire: /* 2 acquire: csrc/lock.c pp_lock_try, csrc/lock.c take_over */
     if :: atomic { GUARD } :: atomic { STUCK -> out = TIMED_OUT; goto left } fi;
@@ -213,7 +217,7 @@ in_line: /* csrc/lock_wait.c wait_in_line */
     :: fd[i] != 0 && LOOKS_AROUND
     fi;
 awake: /* csrc/lock_wait.c close_wait */
-    atomic { if :: life[fd[i]] == i + 1 -> life[fd[i]] = 0 :: else fi; fd[i] = 0 };
+    atomic { unlock(); fd[i] = 0 };
     if :: COMES_UP -> goto left :: else -> goto acquire fi;
 
 left: /* csrc/lock_wait.c close_turn */
@@ -353,9 +357,10 @@ release: /* 11 release: lock/spawn_lock.py release, csrc/lock.c pp_lock_release 
     holding[i] = 0;
     if
     :: atomic { GUARD };
+       atomic { unlock() };
        if :: MINE -> path = 0 :: else fi;
-       drop();
-       leave()
+       leave();
+       atomic { fd[i] = 0; outdated[i] = 0 }
     :: atomic { STUCK -> skip };
        drop()
     fi;

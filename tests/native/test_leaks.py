@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 from typing import TYPE_CHECKING, Any
@@ -216,12 +217,32 @@ def test_waiter_without_leak(repeat: Repeat, directory: int) -> None:
         assert lib.pp_waiter_start(directory, waiter) == 0
         lib.pp_waiter_stop(waiter, 1)
         assert lib.pp_waiter_start(directory, waiter) == 0
+        assert lib.pp_lock_has_line(directory) in {0, 1}
         lib.pp_waiter_stop(waiter, 0)
         lib.pp_waiter_stop(waiter, 0)
         lib.pp_waiter_forget(waiter)
 
     repeat(act, quick=1000, thorough=60_000)  # it was a leak once in thousands of them
     assert lib.pp_lock_release(directory, 0, lock) == 1
+
+
+def test_woken_waiter_without_leak(repeat: Repeat, directory: int) -> None:
+    host, me = _native._host_struct(), _native._own_struct()
+    lock, holder = ffi.new("struct pp_lock *", {"fd": -1}), ffi.new("struct pp_holder *")
+    waiter = _native_lock.Waiter()._struct
+
+    def act() -> None:
+        for keep_turn in (1, 0):
+            taken = lib.pp_lock_try(host, me, directory, b"test", 10**12, 10**9, lock, holder)
+            assert taken == lib.PP_FOUND_FREE
+            assert lib.pp_waiter_start(directory, waiter) == 0
+            assert lib.pp_lock_release(directory, 10**9, lock) == 1
+            assert select.select([waiter.event_fd], [], [], 20)[0]
+            lib.pp_waiter_stop(waiter, keep_turn)
+        assert waiter.running == 0
+        assert waiter.turn_fd < 0
+
+    repeat(act, quick=300)
 
 
 @pytest.mark.parametrize("features", KERNELS.values(), ids=KERNELS)

@@ -76,7 +76,7 @@ class SpawnLock:
         self._hold = hold
         self._purpose = purpose.encode()
         self._lock = _native_lock.Lock()
-        self._guard = _native_lock.Guard()
+        self._guard: _native_lock.Guard | None = None  # that of `fenced`
         self._place: PlaceInLine | None = None
         self._deadline = 0.0
         self.found: str | None = None
@@ -90,7 +90,8 @@ class SpawnLock:
         """Wait in line for the lock and take it.
 
         Args:
-            timeout: seconds, in place of the one given at first.
+            timeout: seconds, in place of the one given at first.  0: take it only if it is free
+                just now, whoever stands in line.
             satisfied: asked whenever the lock was seen held and after each wake, at the head of
                 the line, so it must be quick.  Once it says yes, nothing is acquired and the
                 answer is False.
@@ -130,12 +131,25 @@ class SpawnLock:
     def _wait_for_it(
         self, deadline: float, limit: float, satisfied: Callable[[], bool] | None
     ) -> bool:
-        while not self._try(deadline, limit):
+        # Whoever gives it up and wants it again at once would have it long before the head of the
+        # line is awake.
+        in_line = limit > 0 and self._is_waited_for()
+        while in_line or not self._try(deadline, limit):
+            in_line = False
             if satisfied is not None and satisfied():
                 return False
             self._wait(deadline, limit)
             if satisfied is not None and satisfied():
                 return False
+        return True
+
+    def _is_waited_for(self) -> bool:
+        try:
+            if not self._lock.has_line(self._directory_fd):
+                return False
+            self._lock.look(self._directory_fd)
+        except OSError:
+            return False  # what is wrong there is the error of those who have to wait
         return True
 
     def _leave_line(self) -> None:
@@ -145,7 +159,7 @@ class SpawnLock:
             self._place = None
 
     def _open_directory(self) -> None:
-        _of_this_process.update((self._guard, self._lock.copies))
+        _of_this_process.add(self._lock.copies)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         # In one call: between two, an interrupt would lose the descriptor.
         try:
@@ -252,11 +266,18 @@ class SpawnLock:
                 )
             yield
         finally:
+            self._leave_guard()
+
+    def _leave_guard(self) -> None:
+        if self._guard is not None:
             self._guard.leave()
 
     def _enter_guard(self, timeout: float) -> None:
         if not self.held:
             raise RuntimeError("this SpawnLock is not held")
+        if self._guard is None:
+            self._guard = _native_lock.Guard()
+        _of_this_process.add(self._guard)
         deadline = time.monotonic() + timeout
         while True:
             left = _nanoseconds(deadline - time.monotonic())
@@ -277,7 +298,7 @@ class SpawnLock:
         """
         deadline = time.monotonic() + RELEASE_TIMEOUT
         try:
-            self._guard.leave()  # still held only if an interrupt cut `fenced` short
+            self._leave_guard()  # still held only if an interrupt cut `fenced` short
             while True:
                 left = _nanoseconds(deadline - time.monotonic())
                 try:
@@ -296,7 +317,10 @@ class SpawnLock:
         opened, self._opened = self._opened, []
         for fd in opened:
             os.close(fd)
-        _of_this_process.difference_update((self._guard, self._lock.copies))
+        _of_this_process.discard(self._lock.copies)
+        if self._guard is not None:
+            _of_this_process.discard(self._guard)
+            self._guard = None
 
     def __enter__(self) -> SpawnLock:
         try:

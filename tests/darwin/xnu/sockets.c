@@ -23,10 +23,6 @@ static struct made_up {
 } made_up[SOCKETS];
 static int made_up_count;
 
-CONTROL void xnu_add_socket(int32_t pid, int32_t fd, int32_t port, int32_t state, int32_t flags,
-                            int32_t options, uint64_t id, const char *address);
-CONTROL void xnu_clear_sockets(void);
-
 void
 xnu_add_socket(int32_t pid, int32_t fd, int32_t port, int32_t state, int32_t flags,
                int32_t options, uint64_t id, const char *address)

@@ -52,6 +52,9 @@ CONTROL void xnu_set_boot(const char *boot_id);
 /* How many blocks were freed with this text in them. */
 CONTROL void xnu_set_secret(const char *text);
 CONTROL int xnu_secrets_freed(void);
+CONTROL void xnu_add_socket(int32_t pid, int32_t fd, int32_t port, int32_t state, int32_t flags,
+                            int32_t options, uint64_t id, const char *address);
+CONTROL void xnu_clear_sockets(void);
 
 struct raw {
     char *data;
