@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    # Its words get lost in other ways without a buffer, and users have one.
+    os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 @pytest.fixture

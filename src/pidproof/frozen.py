@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Frozen"]
 
+_set = object.__setattr__
+
 
 class Frozen:
     """Base of the result types: `__slots__` are the fields, all given by keyword, never changed."""
@@ -20,9 +22,11 @@ class Frozen:
         for name in self.__slots__:
             if name not in fields:
                 raise TypeError(f"{type(self).__name__} needs the field {name!r}")
-            object.__setattr__(self, name, fields.pop(name))
-        if fields:
-            raise TypeError(f"{type(self).__name__} has no field {next(iter(fields))!r}")
+        if len(fields) != len(self.__slots__):
+            (more, *_) = fields.keys() - set(self.__slots__)
+            raise TypeError(f"{type(self).__name__} has no field {more!r}")
+        for name, value in fields.items():
+            _set(self, name, value)
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields by name."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -20,6 +21,9 @@ from servers import is_stopped, token_of
 if TYPE_CHECKING:
     from command import Command
     from helpers import Spawn
+
+
+FULL = os.strerror(errno.ENOSPC)
 
 
 def test_id_prints_the_token(pidproof: Command) -> None:
@@ -135,3 +139,15 @@ def test_wait_that_takes_too_long_is_75(pidproof: Command, spawn: Spawn) -> None
 def test_wait_for_what_cannot_be_told_is_77(pidproof: Command, spawn: Spawn) -> None:
     process = spawn.sleeper()
     assert pidproof("wait", token_of(process.pid, pidns=1), "--timeout", "0.05").status == 77
+
+
+@pytest.mark.parametrize("words", ["to somebody", "to nobody"])
+def test_an_output_that_could_not_be_written_is_74(pidproof: Command, words: str) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        stderr = {"stderr": full} if words == "to nobody" else {}
+        done = pidproof("id", str(os.getpid()), stdout=full, **stderr)
+    finally:
+        os.close(full)
+    assert done.status == 74
+    assert done.words == ("" if stderr else f"pidproof: the output could not be written: {FULL}\n")

@@ -9,6 +9,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TextIO
 
     from pidproof.cli.grammar import Options
 
@@ -22,12 +23,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         # Around the imports and the parsing too, which are most of a short command's time.
         return 130
+    finally:
+        _drop_words()
 
 
 def _run(argv: list[str]) -> int:
     from pidproof.cli.codes import status_of
     from pidproof.cli.parser import parse
-    from pidproof.cli.show import show_error
+    from pidproof.cli.show import show_error, words
     from pidproof.cli.signals import Ended
     from pidproof.errors import Error
 
@@ -45,10 +48,10 @@ def _run(argv: list[str]) -> int:
         return ended.status
     except BrokenPipeError:
         # Whoever read our output has gone.  What was asked for is done.
-        _silence_stdout()
+        _silence(sys.stdout)
     except OSError as error:
-        _silence_stdout()
-        print(f"pidproof: the output could not be written: {error.strerror}", file=sys.stderr)
+        _silence(sys.stdout)
+        words(f"pidproof: the output could not be written: {error.strerror}")
         return 74
     return status
 
@@ -75,7 +78,17 @@ def _replace_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
-def _silence_stdout() -> None:
+def _drop_words() -> None:
+    """Words that nobody took are no failure; Python would make status 120 of them at its end."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
     import os
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -75,13 +75,22 @@ def state_root() -> str:
     return chosen.rstrip("/") or "/"
 
 
+_digests: dict[str, str] = {}
+_DIGESTS_KEPT = 1000
+
+
 def digest(text: str) -> str:
     """FNV-1a, 64 bits: short names without hashlib on the fast path.  Guards nothing: the key
     inside the record is compared."""
+    known = _digests.get(text)
+    if known is not None:
+        return known
     value = 0xCBF29CE484222325
     for byte in text.encode():
         value = (value ^ byte) * 0x100000001B3 % 2**64
-    return f"{value:016x}"
+    if len(_digests) >= _DIGESTS_KEPT:
+        _digests.clear()
+    return _digests.setdefault(text, f"{value:016x}")
 
 
 def host_name() -> str:

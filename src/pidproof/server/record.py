@@ -173,7 +173,9 @@ def _is_deep(data: dict[str, Any]) -> bool:
             if isinstance(item, (dict, list))
             for inner in (item.values() if isinstance(item, dict) else item)
         ]
-    return bool(level)
+        if not level:
+            return False
+    return True
 
 
 def _unsound(data: dict[str, Any]) -> str | None:
@@ -249,6 +251,11 @@ def _parse(raw: bytes, key: str, path: str) -> Record:
     return record
 
 
+# What was read last, and what it was found to be: who asks for one server over and over has it
+# checked once.  Nobody changes a record in place.
+_last: tuple[bytes, str, str, Record] | None = None
+
+
 def read(directory: KeyDirectory, key: str | None) -> Record | None:
     """Return the record of a key, None if there is none.
 
@@ -259,10 +266,13 @@ def read(directory: KeyDirectory, key: str | None) -> Record | None:
         RecordError: it is of a later version or of another key.
         StateError: it cannot be read.
     """
+    global _last  # noqa: PLW0603
     raw = directory.read(NAME, LIMIT)
     if raw is None:
         return None
     path = f"{directory.path}/{NAME}"
+    if (last := _last) is not None and last[:3] == (raw, key, path):
+        return last[3]
     if len(raw) > LIMIT:
         raise BrokenRecord(f"{path} is longer than {LIMIT} bytes")
     if key is None:
@@ -270,7 +280,9 @@ def read(directory: KeyDirectory, key: str | None) -> Record | None:
             key = decode(raw)["key"]
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise BrokenRecord(f"{path} does not parse: {error}") from error
-    return _parse(raw, key, path)
+    record = _parse(raw, key, path)
+    _last = (raw, key, path, record)
+    return record
 
 
 def write(directory: KeyDirectory, record: Record, *, reserve: int = 0) -> None:
