@@ -219,6 +219,8 @@ pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock)
      * and is read through our own descriptor. */
     if ((uint64_t) st.st_dev != lock->device || st.st_ino != lock->inode)
         return 0;
+    if (!is_own(&st))
+        return -EPERM;
     r = lockfile_read(lock->fd, text, &size);
     if (r < 0)
         return r;

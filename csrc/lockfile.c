@@ -103,6 +103,12 @@ lockfile_parse(const char *text, size_t size, struct pp_holder *ret_holder)
 /* -------------------------------------------------------------------------------------- file */
 
 int
+is_own(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && st->st_uid == geteuid() && st->st_nlink <= 1;
+}
+
+int
 open_own(int directory_fd, const char *name, int flags)
 {
     CLEANUP_CLOSE int fd =
@@ -114,9 +120,7 @@ open_own(int directory_fd, const char *name, int flags)
         return fd;
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || st.st_nlink > 1)
-        return -EPERM;
-    return take_fd(&fd);
+    return is_own(&st) ? take_fd(&fd) : -EPERM;
 }
 
 int

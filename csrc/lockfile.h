@@ -5,6 +5,8 @@
 
 #include "pp.h"
 
+#include <sys/stat.h>
+
 #define LOCK_NAME "lock"
 #define TURN_NAME "turn"
 #define LOCK_LINE_SIZE 512
@@ -27,6 +29,9 @@ int lockfile_write(int fd, const struct pp_holder *holder);
 
 /* Is this a purpose that may stand in the line?  1 or 0. */
 int lockfile_is_purpose(const char *text, size_t size);
+
+/* Is it a plain file of this user with one name, or none any more?  1 or 0. */
+int is_own(const struct stat *st);
 
 /* Open a file of ours in a key's directory for reading and writing, without following or blocking.
  * `flags` may hold O_CREAT.

@@ -43,8 +43,8 @@ WITHOUT_EVENTS = {"without-pidfd", "without-kqueue"}
 
 
 def python(code: str, *arguments: str) -> list[str]:
-    """Return the command that runs `code` in an interpreter like this one."""
-    return [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    """Return the command that runs `code` in an interpreter like this one, without a buffer."""
+    return [sys.executable, "-u", "-c", textwrap.dedent(code), *arguments]
 
 
 def wait_until(predicate: Callable[[], object], deadline: float = DEADLINE) -> None:
