@@ -10,7 +10,8 @@
 static inline int
 answer(int liveness, int reason, int32_t *ret_reason)
 {
-    *ret_reason = reason;
+    if (ret_reason)
+        *ret_reason = reason;
     return liveness;
 }
 

@@ -115,7 +115,7 @@ int pp_process_identify(const struct pp_host *host, int32_t pid,
                         struct pp_identity *ret_identity);
 
 /* Is this the process that runs under its pid?  Returns enum pp_liveness, never an error: what
- * prevents an answer is PP_UNKNOWN with the reason. */
+ * prevents an answer is PP_UNKNOWN with the reason.  ret_reason may be NULL, here and below. */
 int pp_process_compare(const struct pp_host *host, const struct pp_identity *identity,
                        int32_t *ret_reason);
 

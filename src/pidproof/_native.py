@@ -68,6 +68,7 @@ def reason_text(reason: int) -> str:
 # ------------------------------------------------------------------------------------------ host
 
 _host: Any = None
+_NULL: Any = ffi.NULL
 _myself: Any = None
 
 
@@ -236,6 +237,14 @@ class Identity:
         _check(lib.pp_token_format(self._struct, buffer, lib.PP_TOKEN_SIZE), "pp_token_format")
         return ffi.string(buffer).decode()
 
+    def liveness(self, fd: int = -1) -> int:
+        """Return liveness alone; `fd` pins the process, or -1.  Makes no object for the answer."""
+        try:
+            host = _host or _host_struct()
+        except OSError:
+            return UNKNOWN
+        return lib.pp_process_poll(host, self._struct, fd, _NULL)
+
     def compare(self) -> tuple[int, int]:
         """Return liveness and reason."""
         reason = ffi.new("int32_t *")
@@ -254,15 +263,6 @@ class Identity:
             return UNKNOWN, -(error.errno or errno.EIO), -1
         liveness = lib.pp_process_open(host, self._struct, out, out + 1)
         return liveness, out[1], out[0]
-
-    def poll(self, fd: int) -> tuple[int, int]:
-        """Return liveness and reason of the process that `fd` pins."""
-        reason = ffi.new("int32_t *")
-        try:
-            host = _host_struct()
-        except OSError as error:
-            return UNKNOWN, -(error.errno or errno.EIO)
-        return lib.pp_process_poll(host, self._struct, fd, reason), reason[0]
 
     def signal(self, fd: int, number: int, scope: int) -> None:
         result = lib.pp_process_signal(_host_struct(), self._struct, fd, number, scope)

@@ -109,7 +109,7 @@ class ProcessHandle:
     def liveness(self) -> Liveness:
         """Say whether the process runs still.  A zombie does not."""
         self._refuse_if_closed()
-        return liveness_of(self._identity._native.poll(self.fileno())[0])
+        return liveness_of(self._identity._native.liveness(self.fileno()))
 
     def signal(self, number: int, *, group: bool = False) -> None:
         """Send a signal to the process, or to the process group that it leads.

@@ -103,7 +103,7 @@ class ProcessIdentity:
 
     def liveness(self) -> Liveness:
         """Say whether this very process runs.  Never raises; what prevents an answer is UNKNOWN."""
-        return liveness_of(self._native.compare()[0])
+        return liveness_of(self._native.liveness())
 
     def explain(self) -> tuple[Liveness, str]:
         """The same, with the evidence in words."""

@@ -183,7 +183,7 @@ class Child:
 
     def _has_exited(self, identity: ProcessIdentity) -> bool:
         if self._gate.pid_fd >= 0:
-            return identity._native.poll(self._gate.pid_fd)[0] != _native.ALIVE
+            return identity._native.liveness(self._gate.pid_fd) != _native.ALIVE
         # Where SIGCHLD is ignored its pid can be another's by now; but not that of a child of ours.
         try:
             return self._gate.has_ended()
