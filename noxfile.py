@@ -35,6 +35,13 @@ SANITIZED = [
     *("tests/native", "tests/process", "tests/lock"),
     *("tests/server/test_listener.py", "tests/server/test_start.py"),
 ]
+# What each runner of wheels.yml builds.
+CIBUILDWHEEL = [
+    ("linux", "x86_64", ["cp311-manylinux_x86_64", "cp311-musllinux_x86_64"]),
+    ("linux", "aarch64", ["cp311-manylinux_aarch64", "cp311-musllinux_aarch64"]),
+    ("macos", "arm64", ["cp311-macosx_arm64"]),
+    ("macos", "x86_64", ["cp311-macosx_x86_64"]),
+]
 SANITIZE = "-fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
 
@@ -66,12 +73,31 @@ def faults(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check the Python with ruff and the layout of the C with clang-format."""
+    """Check the Python with ruff, the layout of the C with clang-format, and the workflows."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     c_files = sorted([*ROOT.glob("csrc/*.c"), *ROOT.glob("csrc/*.h")])
     session.run("clang-format", "--dry-run", "-Werror", *map(str, c_files))
+    lint_workflows(session)
+
+
+def lint_workflows(session: nox.Session) -> None:
+    """Check the workflows against their schemas, for what is unsafe, and for what they build."""
+    folder = ROOT / ".github"
+    schemas = {
+        "github-workflows": folder.glob("workflows/*.yml"),
+        "dependabot": [folder / "dependabot.yml"],
+    }
+    for schema, files in schemas.items():
+        check = ["check-jsonschema", "--builtin-schema", f"vendor.{schema}"]
+        session.run(*check, *map(str, sorted(files)))
+    session.run("zizmor", "--offline", "--quiet", str(folder))
+    for system, machine, wheels in CIBUILDWHEEL:
+        command = ["cibuildwheel", "--platform", system, "--archs", machine]
+        said = session.run(*command, "--print-build-identifiers", str(ROOT), silent=True)
+        if str(said).split() != wheels:
+            session.error(f"cibuildwheel would build {said!r} for {system} {machine}, not {wheels}")
 
 
 @nox.session
@@ -79,6 +105,15 @@ def types(session: nox.Session) -> None:
     """Check the types of the package and of its tests."""
     session.install("cffi", *nox.project.dependency_groups(PYPROJECT, "types"))
     session.run("mypy")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check what the documents point to, and run the examples of README.md."""
+    install(session, "test")
+    session.run(
+        "pytest", "tests/test_docs.py", "tests/test_changelog.py", "tests/server/test_readme.py"
+    )
 
 
 @nox.session
