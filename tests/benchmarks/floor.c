@@ -178,24 +178,24 @@ static void
 lock_all(void)
 {
     struct stat st;
-    int guard = enter_guard(), fd = openat(directory, "floor", O_RDWR | O_CLOEXEC), again;
+    int guard = enter_guard(), fd;
 
     must(syscall(SYS_getrandom, buffer, 16, 0));
+    getpid();
     fd = openat(directory, "floor", O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
     must(flock(fd, LOCK_EX | LOCK_NB));
     fstat(fd, &st);
     must(write(fd, buffer, 160));
     leave_guard(guard);
+    getpid();
     guard = enter_guard();
-    again = openat(directory, "floor", O_RDWR | O_CLOEXEC);
-    fstat(again, &st);
-    fstat(again, &st);
-    must(pread(again, buffer, 512, 0));
-    close(again);
-    unlinkat(directory, "floor", 0);
     flock(fd, LOCK_UN);
-    close(fd);
+    getpid();
+    fstatat(directory, "floor", &st, AT_SYMLINK_NOFOLLOW);
+    must(pread(fd, buffer, 512, 0));
+    unlinkat(directory, "floor", 0);
     leave_guard(guard);
+    close(fd);
 }
 
 static void
