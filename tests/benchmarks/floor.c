@@ -235,12 +235,18 @@ scan(void)
     while (proc && (entry = readdir(proc))) {
         struct stat st;
         char path[280];
+        int fd;
 
         if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
             fstatat(dirfd(proc), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         snprintf(path, sizeof(path), "%s/cmdline", entry->d_name);
-        slurp(dirfd(proc), path);
+        fd = openat(dirfd(proc), path, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0) {
+            if (read(fd, buffer, sizeof(buffer)) < 0)
+                errno = 0; /* it has exited since */
+            close(fd);
+        }
     }
     closedir(proc);
 }

@@ -60,7 +60,7 @@ def check(directory: KeyDirectory, record: Record, probe: Probe | None, timeout:
     if probe.needs_port:
         port = record.port
         if port is None:
-            return checkup_of(UNKNOWN, f"a {probe.kind} probe needs a port, and none is known")
+            return checkup_of(UNKNOWN, f"the {probe.kind} probe needs a port, and none is known")
         if not listener.is_proven(proven, port):
             proof = listener.prove(port, identity, record.nonce)
             if proof.found != "ours":

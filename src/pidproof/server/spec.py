@@ -104,7 +104,7 @@ def make_spec(
     asked = _as_probe(probe)
     if asked is not None and asked.needs_port and port is None:
         raise InvalidArgument(
-            f"a {asked.kind} probe needs a port",
+            f"the {asked.kind} probe needs a port",
             remedy="put {port} into the command, or give --port N",
         )
     _check_port(port, port_env)
