@@ -4,6 +4,7 @@
  * Reads lines "ACT COUNT" and answers each with the nanoseconds that all of them took.  Runs beside
  * the measured code and takes turns with it: figures of two runs are never compared. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
