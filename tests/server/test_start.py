@@ -189,11 +189,11 @@ def test_the_log_keeps_what_earlier_servers_wrote(state: State, small: Small) ->
 def test_a_log_line_of_an_earlier_start_does_not_count(state: State, tmp_path: Path) -> None:
     first = tmp_path / "first"
     script = f"mkdir {first} 2>/dev/null && echo up and running; exec sleep 1000"
-    options = {**QUICK, "startup_timeout": 0.3}
-    server = Server("k", ["sh", "-c", script], probe=LogLine("^up and"), **options)
-    kill(server.ensure().pid)
+    command = ["sh", "-c", script]
+    kill(Server("k", command, probe=LogLine("^up and"), **QUICK).ensure().pid)
+    impatient = {**QUICK, "startup_timeout": 0.3}
     with pytest.raises(StartTimeout, match="none of 0 log lines matches"):
-        server.ensure()
+        Server("k", command, probe=LogLine("^up and"), **impatient).ensure()
 
 
 def test_a_long_log_is_rotated_at_the_start(state: State) -> None:
