@@ -13,23 +13,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from helpers import children, wait_until
+from helpers import needs_linux, wait_until
+from outside import children, pids, stat
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from outside import Stat
+
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-class Stat(NamedTuple):
-    """The fields of proc_pid_stat(5) that tell processes apart and together."""
-
-    pid: int
-    state: str
-    parent: int
-    session: int
-    start: int
+NEEDS_REAPER = needs_linux("to be the reaper of orphans (prctl)")
 
 
 class Seen(NamedTuple):
@@ -40,23 +34,10 @@ class Seen(NamedTuple):
     record: Path
 
 
-def stat(pid: int) -> Stat | None:
-    """Read a process's line in the process table; None if it has none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text.rpartition(")")[2].split()
-    return Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
-
-
 def process_table() -> dict[int, Stat]:
     """Return every process but the zombies."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (line := stat(int(name))) is not None and line.state not in "ZX":
-            found[line.pid] = line
-    return found
+    lines = map(stat, pids())
+    return {line.pid: line for line in lines if line is not None and not line.has_exited}
 
 
 class Observer:
@@ -86,7 +67,7 @@ class Observer:
         env = dict(entry.partition(b"=")[::2] for entry in raw.split(b"\0"))
         record = Path(os.fsdecode(env.get(b"PIDPROOF_RECORD", b"")))
         line = stat(int(name))
-        if self.state not in record.parents or line is None or line.state in "ZX":
+        if self.state not in record.parents or line is None or line.has_exited:
             return None
         return Seen(line.pid, line.start, record)
 
@@ -99,7 +80,7 @@ class Observer:
     def is_alive(self, seen: Seen) -> bool:
         """Say whether this very process still runs."""
         line = stat(seen.pid)
-        return line is not None and line.start == seen.start and line.state not in "ZX"
+        return line is not None and line.start == seen.start and not line.has_exited
 
     def wait_for_server(self) -> Seen:
         """Wait until a server runs, ready or not."""
