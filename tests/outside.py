@@ -129,6 +129,14 @@ def files_of(pid: int) -> set[str]:
     return set()
 
 
+def held_by(pid: int) -> set[str]:
+    """Return what a process has open; of macOS the regular files alone."""
+    if not HAS_PROC:
+        return files_of(pid)
+    folder = f"/proc/{pid}/fd"
+    return {os.readlink(f"{folder}/{name}") for name in os.listdir(folder)}
+
+
 def children(pid: int | None = None) -> list[int]:
     """Return the pids of the children of a process, zombies included; without a pid, of ours."""
     if not HAS_PROC:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The runtime that tests may be started under is not meant for compilers and programs of their own.
-pytestmark = needs_linux("the headers that the C for Linux includes")
+pytestmark = needs_linux("the headers of its kernel")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 

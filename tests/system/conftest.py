@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from system.launching import Pidproof
-from system.observer import NEEDS_REAPER, Observer, adopting_orphans
+from system.observer import Observer, adopting_orphans
 
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from helpers import Spawn
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Skip all of them where whoever is orphaned would be lost from sight."""
-    item.add_marker(NEEDS_REAPER)
 
 
 @pytest.fixture(autouse=True)
