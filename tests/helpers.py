@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from outside import HAS_PROC, children, native_threads, open_fds, stat
 from pidproof import _native
 
 
@@ -29,6 +30,11 @@ ROOT = TESTS.parent
 # Far more than anything takes here: a test that reaches it has failed.
 DEADLINE = 20.0
 NOBODY = 65534
+TRUE = "/bin/true" if os.path.exists("/bin/true") else "/usr/bin/true"
+# The first line of a program that looks at its own descriptors and threads.
+SEE = (
+    f"import sys; sys.path.insert(0, {str(TESTS)!r}); from outside import native_threads, open_fds"
+)
 HAVE = _native.features()
 # The values of PIDPROOF_WITHOUT that turn this kernel into one of 6.9, of 5.3 and of 4.18; and that
 # of macOS into one before 14.2, and into one that keeps its numbers and events to itself.
@@ -53,29 +59,6 @@ def wait_until(predicate: Callable[[], object], deadline: float = DEADLINE) -> N
     while not predicate():
         assert time.monotonic() < end, f"not within {deadline} s"
         time.sleep(0.001)
-
-
-def open_fds() -> dict[int, str]:
-    """Return what each descriptor of this process is."""
-    found = {}
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(FileNotFoundError):  # the listing's own
-            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-    return found
-
-
-def children() -> list[int]:
-    """Return the pids of the children of this process, zombies included."""
-    found: list[int] = []
-    for task in os.listdir("/proc/self/task"):
-        with contextlib.suppress(FileNotFoundError):
-            found += map(int, Path(f"/proc/self/task/{task}/children").read_text().split())
-    return found
-
-
-def native_threads() -> int:
-    """Return how many threads this process has, those that Python does not know included."""
-    return len(os.listdir("/proc/self/task"))
 
 
 class Leftovers:
@@ -141,6 +124,14 @@ class Spawn:
                 process.kill()
                 process.wait(DEADLINE)
         self._processes.clear()
+
+
+def wait_for_exit(pid: int) -> None:
+    """Wait for the end of a child of ours, and do not reap it."""
+    if hasattr(os, "waitid"):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    else:  # on macOS it came with Python 3.13
+        wait_until(lambda: (line := stat(pid)) is not None and line.has_exited)
 
 
 def read_line(process: subprocess.Popen[bytes], deadline: float = DEADLINE) -> str:
@@ -226,12 +217,21 @@ class Actor:
 
     def is_asleep(self) -> bool:
         """Say whether its helper thread sleeps in flock: it stands in line."""
-        tasks = Path(f"/proc/{self.pid}/task")
-        with contextlib.suppress(FileNotFoundError):
-            for task in tasks.iterdir():
-                if int(task.name) != self.pid and "flock" in _syscall_place(task):
-                    return True
-        return False
+        return is_in_flock(self.pid, first_too=False)
+
+
+def is_in_flock(pid: int, *, first_too: bool = True) -> bool:
+    """Say whether a thread of a process sleeps in flock, perhaps the first one too."""
+    if not HAS_PROC:
+        # There nobody tells where a thread sleeps; this one has nothing else to do for long.
+        if native_threads(pid) > 1:
+            time.sleep(0.1)
+        return native_threads(pid) > 1
+    with contextlib.suppress(FileNotFoundError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            if (first_too or int(task.name) != pid) and "flock" in _syscall_place(task):
+                return True
+    return False
 
 
 def _syscall_place(task: Path) -> str:
@@ -290,6 +290,11 @@ def _can_choose_pids() -> bool:
     from pid_reuse import can_choose_pids
 
     return can_choose_pids()
+
+
+def needs_linux(what: str) -> pytest.MarkDecorator:
+    """Skip on macOS, which has none of what is named here."""
+    return pytest.mark.skipif(not HAS_PROC, reason=f"needs {what} (Linux)")
 
 
 SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")

@@ -6,6 +6,8 @@ Not for all tests: `state` comes by itself, and those of the C and of the lock h
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,6 +34,13 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spawn: Spawn) -> Iter
 def small(tmp_path: Path) -> Small:
     """A small HTTP server."""
     return Small(tmp_path / "small")
+
+
+@pytest.fixture
+def socket_path() -> Iterator[str]:
+    """Where a Unix socket may be: its path has 103 bytes on macOS, and `tmp_path` has more."""
+    with tempfile.TemporaryDirectory() as directory:
+        yield f"{os.path.realpath(directory)}/s"
 
 
 @pytest.fixture

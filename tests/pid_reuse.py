@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from outside import HAS_PROC, stat
+
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +39,8 @@ def clone3_set_tid(pid: int) -> int:
 
 
 def _sleep_for_ever(parent: int) -> NoReturn:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if HAS_PROC:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(0)
     while True:
@@ -46,6 +49,8 @@ def _sleep_for_ever(parent: int) -> NoReturn:
 
 def can_choose_pids() -> bool:
     """Say whether this process may create one with a pid of its choice."""
+    if not HAS_PROC:  # there the number of the call is that of another
+        return False
     try:
         end(born(_free_pid()))
     except OSError:
@@ -181,5 +186,6 @@ def bystander(pid: int) -> Iterator[None]:
 
 def start_ticks(pid: int) -> int:
     """Return when a process was started, in clock ticks since boot: field 22 of its stat."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+    line = stat(pid)
+    assert line is not None
+    return line.start

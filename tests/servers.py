@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Servers under test: how they are made, and which of them run, judged from /proc alone."""
+"""Servers under test: how they are made, and which of them run, judged from outside alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from helpers import DEADLINE, TESTS, children, wait_until
+from helpers import DEADLINE, TESTS, wait_until
+from outside import HAS_PROC, argv, children, environ, files_of, pids, stat
 from pidproof import Error, Http, ProcessIdentity, Server
 from pidproof.server.children import reap_finished
 from pidproof.server.directory import KeyDirectory
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 # Isolated and without site-packages: such an interpreter starts in a quarter of the time.
 PYTHON = [sys.executable, "-I", "-S"]
-SLEEPER = ["sleep", "1000"]
+# macOS shows nobody the variables of `sleep`, by which a server is found that has no record.
+SLEEPER = ["sleep", "1000"] if HAS_PROC else [*PYTHON, "-c", "import signal; signal.pause()"]
 # Short where nothing should be waited for, long enough where a slow machine has to answer.
 QUICK: dict[str, Any] = {"startup_timeout": 15.0, "grace": 2.0, "probe_timeout": 1.0}
 
@@ -44,49 +46,45 @@ class Line(NamedTuple):
     command: str
 
 
-def stat(pid: int) -> list[str]:
-    """Return the fields of proc_pid_stat(5) behind the name, or nothing if there is no such pid."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-
-
 def is_alive(pid: int) -> bool:
     """Say whether a process is there and has not exited."""
-    fields = stat(pid)
-    return bool(fields) and fields[0] not in "ZX"
+    line = stat(pid)
+    return line is not None and not line.has_exited
 
 
 def is_stopped(pid: int) -> bool:
     """Say whether a process is stopped by a signal."""
-    return stat(pid)[:1] == ["T"]
+    line = stat(pid)
+    return line is not None and line.state == "T"
 
 
 def process_table(root: Path) -> list[Line]:
     """List the living processes that were started below a state directory."""
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            raw = Path(f"/proc/{name}/environ").read_bytes()
-            command = Path(f"/proc/{name}/cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        env = dict(entry.partition(b"=")[::2] for entry in raw.split(b"\0"))
-        record = os.fsdecode(env.get(b"PIDPROOF_RECORD", b""))
-        if not record.startswith(f"{root}/") or not is_alive(int(name)):
-            continue
-        found.append(
-            Line(
-                int(name),
-                env.get(b"PIDPROOF_PID") == name.encode(),
-                os.fsdecode(env.get(b"PIDPROOF_KEY", b"")),
-                command.replace(b"\0", b" ").decode(errors="replace").strip(),
-            )
-        )
+    for pid in pids():
+        variables = environ(pid)
+        record = os.fsdecode(variables.get(b"PIDPROOF_RECORD", b""))
+        leads = variables.get(b"PIDPROOF_PID") == str(pid).encode()
+        key = os.fsdecode(variables.get(b"PIDPROOF_KEY", b""))
+        if not variables and not HAS_PROC:
+            record, leads, key = _by_its_log(pid, root)
+        if record.startswith(f"{root}/") and is_alive(pid):
+            command = b" ".join(argv(pid)).decode(errors="replace").strip()
+            found.append(Line(pid, leads, key, command))
     return sorted(found)
+
+
+def _by_its_log(pid: int, root: Path) -> tuple[str, bool, str]:
+    """Return the record, whether it is the server itself, and the key: by the log it writes to.
+
+    That is for macOS, which hides the variables of `sleep` and of every other program of its own.
+    """
+    for log in files_of(pid):
+        if log.startswith(f"{root}/") and os.path.basename(log).startswith("server.log"):
+            line, directory = stat(pid), os.path.dirname(log)
+            leads = line is not None and line.session == pid
+            return f"{directory}/record.json", leads, os.path.basename(directory)
+    return "", False, ""
 
 
 class State:

@@ -20,6 +20,10 @@ import sys
 import time
 
 
+# Isolated, Python does not look beside the program.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+
 def option(name: str, default: str = "") -> str:
     """Return the word behind an option."""
     words = sys.argv[2:]
@@ -28,8 +32,9 @@ def option(name: str, default: str = "") -> str:
 
 def report(directory: str) -> None:
     """Tell what this process was started with."""
-    with open("/proc/self/status", encoding="ascii") as file:
-        status = dict(line.split(":\t", 1) for line in file.read().splitlines() if ":\t" in line)
+    from outside import open_fds, signal_masks
+
+    ignored, blocked = signal_masks()
     facts = {
         "pid": os.getpid(),
         "session": os.getsid(0),
@@ -37,13 +42,9 @@ def report(directory: str) -> None:
         "cwd": os.getcwd(),
         "argv": sys.argv,
         "env": dict(os.environ),
-        "fds": {
-            name: os.readlink(f"/proc/self/fd/{name}")
-            for name in os.listdir("/proc/self/fd")
-            if os.path.lexists(f"/proc/self/fd/{name}")
-        },
-        "ignored": status["SigIgn"],
-        "blocked": status["SigBlk"],
+        "fds": open_fds(),
+        "ignored": ignored,
+        "blocked": blocked,
         "started": time.monotonic(),
     }
     with open(f"{directory}/report.new", "w", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ import pytest
 
 from breakages.deliberate import BREAKAGES
 from breakages.workshop import MISTAKES, Workshop
-from helpers import ROOT, python, run
+from helpers import ROOT, needs_linux, python, run
 
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(400),
+    needs_linux("the C that is broken"),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
 ]
 

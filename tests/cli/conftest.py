@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from own_state import pidproof, small, state
+from own_state import pidproof, small, socket_path, state
 
 
-__all__ = ["pidproof", "small", "state"]
+__all__ = ["pidproof", "small", "socket_path", "state"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from command import PIDPROOF
-from helpers import wait_until
+from helpers import needs_linux, wait_until
 from pidproof import identify
 from servers import is_stopped, token_of
 
@@ -141,6 +141,7 @@ def test_wait_for_what_cannot_be_told_is_77(pidproof: Command, spawn: Spawn) -> 
     assert pidproof("wait", token_of(process.pid, pidns=1), "--timeout", "0.05").status == 77
 
 
+@needs_linux("/dev/full")
 @pytest.mark.parametrize("words", ["to somebody", "to nobody"])
 def test_an_output_that_could_not_be_written_is_74(pidproof: Command, words: str) -> None:
     full = os.open("/dev/full", os.O_WRONLY)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from command import PIDPROOF
-from helpers import read_line, wait_until
+from helpers import needs_linux, read_line, wait_until
 from pidproof import Server, SpawnLock, identify
 from servers import QUICK, SLEEPER, free_port, is_alive, kill, sleeper, stranger, token_of
 
@@ -106,8 +106,8 @@ def test_each_probe_can_be_asked_for(
     assert (recorded or {}).get("kind") == (probe[0][2:] if probe else None)
 
 
-def test_a_unix_socket_can_be_asked_for(small: Small, pidproof: Command, tmp_path: Path) -> None:
-    path = str(tmp_path / "s")
+def test_a_unix_socket_can_be_asked_for(small: Small, pidproof: Command, socket_path: str) -> None:
+    path = socket_path
     done = pidproof.ok("ensure", "k", *FAST, "--unix", path, "--", *small.bare("--unix", path))
     assert done.out == f"unix:{path}\n"
 
@@ -124,13 +124,16 @@ def test_verbose_says_each_step_on_stderr(small: Small, pidproof: Command) -> No
     assert done.out.startswith("http:")
 
 
-@pytest.mark.parametrize("stderr", ["closed", "broken pipe", "full disk"])
+@pytest.mark.parametrize(
+    "stderr",
+    ["closed", "broken pipe", pytest.param("full disk", marks=needs_linux("/dev/full"))],
+)
 def test_a_verbose_start_goes_on_when_nobody_reads_its_words(
     state: State, small: Small, pidproof: Command, stderr: str
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    full = os.open("/dev/full", os.O_WRONLY)
+    full = os.open("/dev/full" if stderr == "full disk" else os.devnull, os.O_WRONLY)
     options: dict[str, dict[str, Any]] = {
         "closed": {"preexec_fn": lambda: os.close(2)},
         "broken pipe": {"stderr": writer},
@@ -382,6 +385,7 @@ def test_start_in_the_foreground_becomes_the_server(
     assert process.wait(20) == -signal.SIGTERM
 
 
+@needs_linux("/proc/PID/status, which tells of signals")
 def test_the_server_of_a_foreground_start_gets_default_signals(
     state: State, pidproof: Command, small: Small
 ) -> None:

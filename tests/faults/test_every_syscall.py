@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from helpers import needs_linux
+
 
 pytestmark = [
     pytest.mark.faults,
     # With PIDPROOF_STRIKE_STEP=1 a test takes minutes.
     pytest.mark.timeout(1200),
+    needs_linux("ptrace, as a tracer can stop at each call"),
     pytest.mark.skipif(
         platform.machine() != "x86_64" or shutil.which("cc") is None,
         reason="reads the registers of x86-64 through ptrace, and compiles its server",

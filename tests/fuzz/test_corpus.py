@@ -6,27 +6,25 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fuzz.targets import CORPUS, CSRC, FUZZ, SANITIZE, TARGETS, command
-from helpers import DEADLINE
+from helpers import DEADLINE, needs_linux
 
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # The runtime that tests may be started under is not meant for compilers and programs of their own.
+pytestmark = needs_linux("the headers of its kernel")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _sanitizers(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip where gcc is not there, or lacks the libraries of its sanitizers."""
-    if sys.platform != "linux":
-        pytest.skip("the targets include the C for Linux")
     directory = tmp_path_factory.mktemp("trial")
     source, program = directory / "main.c", directory / "main"
     source.write_text("int main(void) { return 0; }\n")

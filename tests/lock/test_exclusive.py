@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from helpers import needs_linux
 from pidproof.errors import LockTimeout
 from pidproof.lock.spawn_lock import SpawnLock
 from ptrace_strike import Traced
@@ -25,6 +26,7 @@ TIMED_OUT = 3
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="reads the registers of x86-64")
+@needs_linux("ptrace, as a tracer can stop at each call")
 def test_a_lock_file_that_appears_right_before_it_is_created_is_left_alone(tmp_path: Path) -> None:
     """Put there by what knows no guard: a restored backup, another program."""
 

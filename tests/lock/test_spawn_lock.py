@@ -24,16 +24,17 @@ from helpers import (
     NEEDS_STRACE,
     NEEDS_TIME_NAMESPACES,
     NOBODY,
+    SEE,
     Actor,
     Leftovers,
     in_threads,
-    open_fds,
     python,
     read_line,
     run,
     wait_until,
     write_line,
 )
+from outside import native_threads, open_fds
 from pidproof import _native
 from pidproof.errors import (
     InvalidArgument,
@@ -903,23 +904,24 @@ def test_ctrl_c_ends_a_wait_at_once_and_leaves_nothing(
 ) -> None:
     holder = Actor(spawn, tmp_path)
     holder.ask("acquire 5")
-    code = """
-        import os, sys, time
+    code = f"""
+        {SEE}
         from pidproof.lock.spawn_lock import SpawnLock
         lock = SpawnLock(sys.argv[1], timeout=20)
-        fds = len(os.listdir("/proc/self/fd"))
+        native_threads()
+        fds = len(open_fds())
         print("ready", flush=True)
         try:
             lock.acquire()
         except KeyboardInterrupt:
-            threads = len(os.listdir("/proc/self/task"))
-            left = len(os.listdir("/proc/self/fd")) - fds
+            threads = native_threads()
+            left = len(open_fds()) - fds
             print("interrupted", left, threads, lock.held, flush=True)
         sys.stdin.readline()
     """
     waiter = spawn(python(code, str(tmp_path)))
     assert read_line(waiter) == "ready"
-    wait_until(lambda: len(os.listdir(f"/proc/{waiter.pid}/task")) == 2)
+    wait_until(lambda: native_threads(waiter.pid) == 2)
     began = time.monotonic()
     waiter.send_signal(signal.SIGINT)
     assert read_line(waiter) == "interrupted 0 1 False"
@@ -968,7 +970,7 @@ def test_a_signal_with_a_handler_does_not_end_the_wait(spawn: Spawn, tmp_path: P
     """
     waiter = spawn(python(code, str(tmp_path)))
     assert read_line(waiter) == "ready"
-    wait_until(lambda: len(os.listdir(f"/proc/{waiter.pid}/task")) == 2)
+    wait_until(lambda: native_threads(waiter.pid) == 2)
     for _ in range(3):
         waiter.send_signal(signal.SIGUSR1)
         assert read_line(waiter) == "handled"

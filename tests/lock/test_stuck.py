@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import Actor
+from helpers import Actor, needs_linux, wait_until
 from pidproof.errors import IdentityUnknown, LockTimeout
 from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.lock.stuck import who_is_inside
+from servers import is_stopped
 
 
 if TYPE_CHECKING:
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
+@needs_linux("/proc/locks")
 def test_who_is_stopped_inside_the_guard_is_named_with_what_to_do(
     spawn: Spawn, tmp_path: Path
 ) -> None:
     stuck = Actor(spawn, tmp_path)
     stuck.ask("guard")
     stuck.process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, stuck.pid, os.WSTOPPED)
+    wait_until(lambda: is_stopped(stuck.pid))
     with pytest.raises(LockTimeout) as caught:
         SpawnLock(tmp_path, timeout=0.1).acquire()
     assert f"process {stuck.pid} (" in str(caught.value)
@@ -37,6 +39,7 @@ def test_who_is_stopped_inside_the_guard_is_named_with_what_to_do(
     assert f"kill -CONT {stuck.pid}" in str(caught.value.remedy)
 
 
+@needs_linux("/proc/locks")
 def test_who_is_inside_and_runs_is_not_said_to_be_stopped(spawn: Spawn, tmp_path: Path) -> None:
     slow = Actor(spawn, tmp_path)
     slow.ask("guard")
@@ -44,6 +47,7 @@ def test_who_is_inside_and_runs_is_not_said_to_be_stopped(spawn: Spawn, tmp_path
         SpawnLock(tmp_path, timeout=0.1).acquire()
 
 
+@needs_linux("/proc/locks")
 def test_who_cannot_be_looked_into_is_not_said_to_be_gone(
     spawn: Spawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,6 +61,7 @@ def test_who_cannot_be_looked_into_is_not_said_to_be_gone(
         SpawnLock(tmp_path, timeout=0.1).acquire()
 
 
+@needs_linux("/proc/locks")
 def test_a_guard_that_a_fork_of_a_dead_process_holds_is_said_to_be_so(tmp_path: Path) -> None:
     fd = os.open(tmp_path, os.O_RDONLY)
     try:

@@ -14,15 +14,16 @@ import pytest
 from helpers import (
     DEADLINE,
     HAVE,
+    SEE,
     Actor,
     in_threads,
-    native_threads,
-    open_fds,
+    is_in_flock,
     python,
     read_line,
     wait_until,
     write_line,
 )
+from outside import children, native_threads, open_fds
 from pidproof import _native
 from pidproof.errors import LockTimeout
 from pidproof.lock.spawn_lock import SpawnLock
@@ -342,16 +343,16 @@ def test_a_fork_while_one_waits_keeps_no_place_in_line(spawn: Spawn, tmp_path: P
     """The child of one that waits may live for ever; the line must not wait for it."""
     holder, second = Actor(spawn, tmp_path), Actor(spawn, tmp_path)
     holder.ask("acquire 5")
-    code = """
-        import os, signal, sys, threading
+    code = f"""
+        {SEE}
+        import os, signal, threading
         from pidproof.lock.spawn_lock import SpawnLock
         lock = SpawnLock(sys.argv[1], timeout=60)
         threading.Thread(target=lock.acquire, daemon=True).start()
         sys.stdin.readline()
         child = os.fork()
         if child == 0:
-            what = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
-                    if os.path.lexists(f"/proc/self/fd/{fd}")]
+            what = open_fds().values()
             print(sum("turn" in name or "lock" in name or "event" in name for name in what),
                   flush=True)
             signal.pause()
@@ -362,37 +363,19 @@ def test_a_fork_while_one_waits_keeps_no_place_in_line(spawn: Spawn, tmp_path: P
     """
     waiter = spawn(python(code, str(tmp_path)))
     wait_until((tmp_path / "turn").exists)
-    wait_until(lambda: _in_flock(waiter.pid))
+    wait_until(lambda: is_in_flock(waiter.pid))
     second.tell("acquire-at 20")
     wait_until(lambda: waiting(second))
     write_line(waiter, "fork")
     assert read_line(waiter) == "0", "descriptors of the wait in the fork"
     os.kill(waiter.pid, signal.SIGSTOP)
-    children = _children(waiter.pid)
+    forks = children(waiter.pid)
     os.kill(waiter.pid, signal.SIGKILL)
     waiter.wait()
     released = float(holder.ask("release-at"))
     assert float(second.answer()) - released < PROMPT
-    for child in children:
+    for child in forks:
         os.kill(child, signal.SIGKILL)
-
-
-def _in_flock(pid: int) -> bool:
-    tasks = os.listdir(f"/proc/{pid}/task")
-    return any(_number_of(pid, task) in {"73", "32"} for task in tasks)
-
-
-def _number_of(pid: int, task: str) -> str:
-    try:
-        with open(f"/proc/{pid}/task/{task}/syscall") as file:
-            return file.read().split()[0]
-    except OSError:
-        return ""
-
-
-def _children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return list(map(int, file.read().split()))
 
 
 def test_a_fork_in_satisfied_goes_on_waiting_by_itself(spawn: Spawn, tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import SANITIZED, Leftovers
+from outside import resident
 
 
 if TYPE_CHECKING:
@@ -34,12 +33,6 @@ class _Mallinfo2(ctypes.Structure):
 _mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
 if _mallinfo2 is not None:
     _mallinfo2.restype = _Mallinfo2
-
-
-def resident() -> int:
-    """Return the bytes of this process that are in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def allocated() -> int:

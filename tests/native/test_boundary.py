@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import ROOT, TESTS
+from helpers import ROOT, TESTS, needs_linux
 from pidproof import _native, _native_lock
 from pidproof._pp import ffi, lib
 
@@ -127,6 +127,7 @@ def test_a_machine_on_which_clone_is_another_call_is_refused(
         runpy.run_path(str(ROOT / "csrc" / "build_ffi.py"))
 
 
+@needs_linux("a module in ELF")
 def test_nothing_is_exported_from_the_module_but_its_entry() -> None:
     """A symbol of ours could meet one of the same name in another library of the process."""
     path = re.sub(r".*from '(.*)'.*", r"\1", repr(__import__("pidproof._pp")._pp))

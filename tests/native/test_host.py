@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import NEEDS_NAMESPACES, NEEDS_TIME_NAMESPACES, TESTS, python, run
+from helpers import (
+    NEEDS_NAMESPACES,
+    NEEDS_PROC,
+    NEEDS_TIME_NAMESPACES,
+    TESTS,
+    needs_linux,
+    python,
+    run,
+)
 from pidproof import _native
 from pidproof._pp import ffi, lib
 
@@ -34,6 +42,7 @@ FACTS = """
 """
 
 
+@NEEDS_PROC
 def test_facts_are_those_of_the_system() -> None:
     host = ffi.new("struct pp_host *")
     assert lib.pp_host_read(0, host) == 0
@@ -64,6 +73,7 @@ def test_features_can_be_done_without_and_never_added(
     assert _native.features() == have - gone
 
 
+@NEEDS_PROC
 def test_the_newest_kernel_has_everything() -> None:
     release = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
     features = _native.features()
@@ -117,6 +127,7 @@ def test_a_boot_id_that_is_none_is_a_protocol_error(tmp_path: Path, content: str
     assert int(out) in {-errno.EPROTO, -errno.ENOBUFS}
 
 
+@NEEDS_PROC
 def test_out_of_descriptors_there_are_no_facts() -> None:
     code = """
         import os, resource
@@ -131,6 +142,7 @@ def test_out_of_descriptors_there_are_no_facts() -> None:
     assert int(run(python(code))) == -errno.EMFILE
 
 
+@needs_linux("seccomp(2)")
 def test_a_filter_that_denies_pidfds_leaves_the_fallback() -> None:
     """As old container runtimes do: seccomp answers EPERM or ENOSYS."""
     for denied in (errno.EPERM, errno.ENOSYS):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from helpers import NEEDS_PROC, TRUE
 from native.repeating import Repeat, allocated
 from pid_reuse import born, end
 from pidproof import _native, _native_lock
@@ -54,6 +55,7 @@ def test_the_measure_sees_a_leak_of_a_few_bytes() -> None:
         libc.free(ctypes.c_void_p(block))
 
 
+@NEEDS_PROC  # elsewhere a look takes no descriptor
 def test_reading_without_descriptors_keeps_none(repeat: Repeat, kernel: str) -> None:
     child = born()
     host, struct = _native._host_struct(), ffi.new("struct pp_identity *")
@@ -94,6 +96,7 @@ def test_reading_without_descriptors_keeps_none(repeat: Repeat, kernel: str) -> 
         end(child)
 
 
+@NEEDS_PROC
 def test_searching_without_descriptors_keeps_none(repeat: Repeat) -> None:
     host, found = _native._host_struct(), ffi.new("struct pp_listener *")
     pids, count = ffi.new("int32_t[65536]"), ffi.new("size_t *")
@@ -174,12 +177,11 @@ def test_forking_without_descriptors_leaves_no_child(repeat: Repeat, kernel: str
     output = os.open("/dev/null", os.O_WRONLY)
     words = [ffi.new("char[]", word) for word in (b"true", b"A=B")]
     arguments, environment = (ffi.new("char *[]", [word, ffi.NULL]) for word in words)
+    true = os.fsencode(TRUE)
 
     def fork() -> int:
         gate = ffi.new("struct pp_gate *", {"pid": 0, "pid_fd": -1, "fd": -1})
-        r = int(
-            lib.pp_gate_fork(host, b"/bin/true", arguments, environment, ffi.NULL, output, -1, gate)
-        )
+        r = int(lib.pp_gate_fork(host, true, arguments, environment, ffi.NULL, output, -1, gate))
         lib.pp_gate_close(gate)
         if gate.pid:
             os.waitpid(gate.pid, 0)

@@ -23,13 +23,14 @@ from helpers import (
     NOBODY,
     WITHOUT_EVENTS,
     in_threads,
-    open_fds,
     python,
     read_line,
     run,
+    wait_for_exit,
     wait_until,
     write_line,
 )
+from outside import open_fds
 from pid_reuse import born, bystander, end, next_tick, start_of_tick
 from pidproof import _native
 from pidproof.errors import IdentityUnknown, InvalidArgument, ProcessGone, Refused, StateError
@@ -243,7 +244,7 @@ def test_by_number_a_zombie_leader_still_proves_its_group(spawn: Spawn, kernel: 
     assert read_line(child) == "ready"
     identity = identify(child.pid)
     write_line(child, "")
-    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    wait_for_exit(child.pid)
     assert identity.liveness() is Liveness.GONE
     identity._native.signal(-1, signal.SIGUSR1, _native.SCOPE_GROUP)
     assert child.stdout is not None

@@ -31,12 +31,14 @@ from helpers import (
     NOBODY,
     SANITIZED,
     in_threads,
+    needs_linux,
     python,
     read_line,
     run,
     wait_until,
     write_line,
 )
+from outside import HAS_PROC
 from pid_reuse import born, bystander, end, next_tick, start_of_tick
 from pidproof import _native
 from pidproof._pp import lib
@@ -191,7 +193,8 @@ def test_a_hostile_name_does_not_disturb_the_reading(
 
 
 def test_a_program_file_with_a_hostile_name_is_read_whole(spawn: Spawn, tmp_path: Path) -> None:
-    program = os.fsencode(tmp_path) + b"/) (\n\xff"
+    # The file system of macOS has UTF-8 alone.
+    program = os.fsencode(tmp_path) + b"/) (\n" + (b"\xff" if HAS_PROC else b"\xc3\xbf")
     os.symlink("/bin/sleep", program)
     child = spawn([program, "60"])
     assert identify(child.pid).argv() == (program, b"60")
@@ -243,6 +246,7 @@ def test_argv_read_in_the_middle_of_an_exec_is_not_empty(spawn: Spawn) -> None:
         child.kill()
 
 
+@needs_linux("/proc/PID/stat, which tells where the arguments are")
 def test_rewritten_argv_without_final_nul_is_one_argument(spawn: Spawn) -> None:
     """As setproctitle does it: over the arguments and on into the environment."""
     child = spawn(

@@ -13,7 +13,9 @@ from helpers import (
     NEEDS_NOBODY,
     NEEDS_ROOT,
     NOBODY,
+    TRUE,
     in_threads,
+    needs_linux,
     python,
     read_line,
     run,
@@ -153,6 +155,7 @@ def test_find_lists_only_processes_of_this_user(spawn: Spawn, word: str) -> None
 
 
 @NEEDS_ROOT
+@needs_linux("processes that are not dumpable")
 def test_root_finds_no_process_that_another_user_merely_protects(spawn: Spawn, word: str) -> None:
     """What is not dumpable has entries in /proc that belong to root, all but the first."""
     code = """
@@ -208,7 +211,7 @@ def test_scan_of_every_user_holds_at_least_ours() -> None:
 
 def test_find_while_processes_come_and_go(spawn: Spawn, word: str) -> None:
     steady = spawn.sleeper(word)
-    churn = spawn(["/bin/sh", "-c", "while :; do /bin/true; done"], start_new_session=True)
+    churn = spawn(["/bin/sh", "-c", f"while :; do {TRUE}; done"], start_new_session=True)
     try:
         in_threads(3, lambda index: _find_often(word, steady.pid))
     finally:

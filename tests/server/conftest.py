@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from own_state import small, state
+from own_state import small, socket_path, state
 
 
-__all__ = ["small", "state"]
+__all__ = ["small", "socket_path", "state"]

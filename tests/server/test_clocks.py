@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers import DEADLINE, ROOT, SANITIZED, TESTS, Actor, python, run, wait_until
+from outside import HAS_PROC
 from pidproof import SpawnLock
 
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from servers import Small, State
 
 NEEDS_PRELOAD = pytest.mark.skipif(
-    shutil.which("gcc") is None or SANITIZED, reason="needs gcc, and to preload alone"
+    not HAS_PROC or shutil.which("gcc") is None or SANITIZED,
+    reason="needs gcc, the loader of Linux, and to preload alone",
 )
 # For people only: in the log, in the history, and as `started_at` in the record.
 SHOWN = {("server/log.py", "strftime"), ("server/plan.py", "strftime")}

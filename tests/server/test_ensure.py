@@ -16,6 +16,7 @@ import pytest
 
 from command import PIDPROOF
 from helpers import in_threads, python, read_line, wait_until
+from outside import argv
 from pid_reuse import born, end
 from pidproof import (
     InvalidArgument,
@@ -99,11 +100,11 @@ def test_what_a_killed_server_left_in_its_session_is_ended_before_the_next_one(
 
 def test_what_a_killed_server_left_can_start_the_next_one(state: State, tmp_path: Path) -> None:
     """It belongs to the session that is to be cleared, and does not clear itself away."""
-    again = f"{shlex.join(PIDPROOF)} ensure sleeper -- sleep 1000 2>words; echo $? >new"
+    again = f"{shlex.join(PIDPROOF)} ensure sleeper -- {shlex.join(SLEEPER)} 2>words; echo $? >new"
     orphan = f"(until [ -e go ]; do sleep 0.01; done; {again}; mv new status) &"
     script = f"( {orphan} ); exec sleep 1000"
     first = Server("sleeper", ["sh", "-c", script], cwd=tmp_path, **QUICK).ensure()
-    wait_until(lambda: f"{first.pid} (sleep)" in Path(f"/proc/{first.pid}/stat").read_text())
+    wait_until(lambda: argv(first.pid) == [b"sleep", b"1000"])
     kill(first.pid)
     (tmp_path / "go").touch()
     wait_until((tmp_path / "status").exists)
@@ -406,9 +407,9 @@ def test_on_event_is_told_what_takes_long(small: Small) -> None:
 
 
 def test_a_server_that_serves_a_unix_socket_is_returned_with_its_path(
-    small: Small, tmp_path: Path
+    small: Small, socket_path: str
 ) -> None:
-    path = str(tmp_path / "s")
+    path = socket_path
     running = Server("u", small.bare("--unix", path), probe=Unix(path), **QUICK).ensure()
     assert running.url == f"unix:{path}"
     assert running.port is None

@@ -177,21 +177,22 @@ def test_tcp_is_ready_once_it_accepts(ask: Ask, serving: Serving) -> None:
 
 
 def test_unix_is_ready_once_it_accepts(
-    ask: Ask, small: Small, spawn: Spawn, tmp_path: Path
+    ask: Ask, small: Small, spawn: Spawn, socket_path: str
 ) -> None:
-    path = tmp_path / "s"
-    assert ask(Unix(str(path))).health == FAILED
-    process = spawn(small.bare("--unix", str(path)))
-    wait_until(lambda: ask(Unix(str(path))).health == READY)
+    assert ask(Unix(socket_path)).health == FAILED
+    process = spawn(small.bare("--unix", socket_path))
+    wait_until(lambda: ask(Unix(socket_path)).health == READY)
     process.kill()
     process.wait()
-    outcome = ask(Unix(str(path)))
+    outcome = ask(Unix(socket_path))
     assert outcome.health == FAILED
     assert "refused" in outcome.detail
 
 
-def test_unix_of_a_stranger_names_him(ask: Ask, small: Small, spawn: Spawn, tmp_path: Path) -> None:
-    path = str(tmp_path / "s")
+def test_unix_of_a_stranger_names_him(
+    ask: Ask, small: Small, spawn: Spawn, socket_path: str
+) -> None:
+    path = socket_path
     process = spawn(small.bare("--unix", path))
     wait_until(lambda: ask(Unix(path)).health == READY)
     outcome = ask(Unix(path), owns=lambda pid: pid != process.pid)

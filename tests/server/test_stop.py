@@ -13,7 +13,7 @@ from command import PIDPROOF
 from helpers import wait_until
 from pidproof import IdentityUnknown, KeyNotFound, NeverHealthy, Server, Stopped
 from pidproof.server.stop import stop
-from servers import QUICK, is_alive, kill, meanwhile, sleeper, token_of
+from servers import PYTHON, QUICK, is_alive, kill, meanwhile, sleeper, token_of
 
 
 if TYPE_CHECKING:
@@ -135,9 +135,11 @@ def test_restart_of_what_was_killed_starts_it() -> None:
     assert Server.recorded("sleeper").restart().action == "spawned"
 
 
+# macOS has no setsid(1).
+SETSID = "import os, sys; os.setsid(); os.execvp('sh', ['sh', '-c', sys.argv[1]])"
 FROM_WITHIN = {
     "as its child": "sh -c {}",
-    "as its child in a session of its own": "setsid -w sh -c {}",
+    "as its child in a session of its own": f"{shlex.join([*PYTHON, '-c', SETSID])} {{}}",
     # Not before it is an orphan: the server makes `go` once the parent has gone.
     "as an orphan of its session": "( (until [ -e go ]; do sleep 0.01; done; sh -c {}) & ); : >go",
 }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import textwrap
@@ -20,7 +21,7 @@ from helpers import (
     without_capabilities,
 )
 from pidproof import LogLine, NeverHealthy, Server, SpawnLock, Swept, sweep
-from servers import QUICK, is_alive, kill, sleeper
+from servers import QUICK, SLEEPER, is_alive, kill, sleeper
 
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def test_a_recycled_pid_with_inherited_variables_is_not_taken_for_a_server(
         "PIDPROOF_NONCE": "0" * 32,
         "PIDPROOF_MANAGED": "auto",
     }
-    bystander = spawn(["sh", "-c", "exec env PIDPROOF_PID=$$ sleep 1000"], env=env)
+    bystander = spawn(["sh", "-c", f"exec env PIDPROOF_PID=$$ {shlex.join(SLEEPER)}"], env=env)
     wait_until(lambda: bystander.pid in state.servers())
     assert os.getsid(bystander.pid) != bystander.pid
     assert both(state) == []

@@ -6,18 +6,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from helpers import DEADLINE, NEEDS_NAMESPACES, Actor, python, read_line, run, wait_until
+from outside import argv, children, stat
 from pidproof import Liveness, ProcessIdentity, SpawnLock, identify, sweep
-from servers import kill, sleeper, stat
+from servers import kill, sleeper
 from worlds import NEW_PID_NAMESPACE
 
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from helpers import Spawn
     from servers import Small, State
 
@@ -32,7 +34,8 @@ CARELESS = """
 
 def is_zombie(pid: int) -> bool:
     """Say whether a process has exited and was not reaped."""
-    return stat(pid)[:1] == ["Z"]
+    line = stat(pid)
+    return line is not None and line.state == "Z"
 
 
 @pytest.fixture
@@ -159,15 +162,11 @@ def test_a_server_that_is_pid_1_is_found_and_never_signalled(state: State, spawn
     outer = spawn([*NEW_PID_NAMESPACE, python("")[0], *command])
 
     def container() -> int | None:
-        for name in os.listdir("/proc"):
-            fields = stat(int(name)) if name.isdigit() else []
-            if fields[1:2] == [str(outer.pid)]:
-                return int(name)
-        return None
+        return next(iter(children(outer.pid)), None)
 
     def has_execed() -> bool:
         inside = container()
-        return inside is not None and Path(f"/proc/{inside}/cmdline").read_bytes()[:5] == b"sleep"
+        return inside is not None and argv(inside)[:1] == [b"sleep"]
 
     wait_until(has_execed)
     inside = container()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who really runs: judged from /proc alone, never from what pidproof says of itself."""
+"""Who really runs: judged from outside, never from what pidproof says of itself."""
 
 from __future__ import annotations
 
@@ -13,23 +13,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from helpers import children, wait_until
+from helpers import wait_until
+from outside import HAS_PROC, argv, children, environ, files_of, pids, stat
 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from outside import Stat
+
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-class Stat(NamedTuple):
-    """The fields of proc_pid_stat(5) that tell processes apart and together."""
-
-    pid: int
-    state: str
-    parent: int
-    session: int
-    start: int
 
 
 class Seen(NamedTuple):
@@ -40,23 +33,10 @@ class Seen(NamedTuple):
     record: Path
 
 
-def stat(pid: int) -> Stat | None:
-    """Read a process's line in the process table; None if it has none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text.rpartition(")")[2].split()
-    return Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
-
-
 def process_table() -> dict[int, Stat]:
     """Return every process but the zombies."""
-    found = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit() and (line := stat(int(name))) is not None and line.state not in "ZX":
-            found[line.pid] = line
-    return found
+    lines = map(stat, pids())
+    return {line.pid: line for line in lines if line is not None and not line.has_exited}
 
 
 class Observer:
@@ -65,30 +45,33 @@ class Observer:
     def __init__(self, state: Path) -> None:
         self.state = state
         self._before = set(process_table())
-        self._strangers = {str(pid) for pid in self._before}
 
     def servers(self) -> list[Seen]:
         """List the servers that run: each was alive at one common moment."""
-        names = (name for name in os.listdir("/proc") if name not in self._strangers)
-        first = {seen.pid: seen for seen in map(self._look, names) if seen}
-        again = (self._look(str(pid)) for pid in first)
+        others = (pid for pid in pids() if pid not in self._before)
+        first = {seen.pid: seen for seen in map(self._look, others) if seen}
+        again = map(self._look, first)
         return sorted(seen for seen in again if seen and first[seen.pid] == seen)
 
-    def _look(self, name: str) -> Seen | None:
-        if not name.isdigit():
+    def _look(self, pid: int) -> Seen | None:
+        env = environ(pid)
+        if env.get(b"PIDPROOF_PID") != str(pid).encode():
             return None
-        try:
-            raw = Path(f"/proc/{name}/environ").read_bytes()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            return None
-        if f"\0PIDPROOF_PID={name}\0".encode() not in b"\0" + raw:
-            return None
-        env = dict(entry.partition(b"=")[::2] for entry in raw.split(b"\0"))
-        record = Path(os.fsdecode(env.get(b"PIDPROOF_RECORD", b"")))
-        line = stat(int(name))
-        if self.state not in record.parents or line is None or line.state in "ZX":
+        record = self._record_in(env)
+        line = stat(pid)
+        if record is None or line is None or line.has_exited:
             return None
         return Seen(line.pid, line.start, record)
+
+    def _record_in(self, env: dict[bytes, bytes]) -> Path | None:
+        record = Path(os.fsdecode(env.get(b"PIDPROOF_RECORD", b"")))
+        return record if self.state in record.parents else None
+
+    def _is_marked(self, pid: int) -> bool:
+        below = f"{self.state}/"
+        return bool(self._record_in(environ(pid))) or any(
+            path.startswith(below) for path in files_of(pid)
+        )
 
     def one(self) -> Seen:
         """Return the one server that runs."""
@@ -99,7 +82,7 @@ class Observer:
     def is_alive(self, seen: Seen) -> bool:
         """Say whether this very process still runs."""
         line = stat(seen.pid)
-        return line is not None and line.start == seen.start and line.state not in "ZX"
+        return line is not None and line.start == seen.start and not line.has_exited
 
     def wait_for_server(self) -> Seen:
         """Wait until a server runs, ready or not."""
@@ -107,9 +90,15 @@ class Observer:
         return self.one()
 
     def family(self) -> list[Stat]:
-        """List the living descendants of this process: with us as their reaper, nobody escapes."""
+        """List the living descendants of this process: with us as their reaper, nobody escapes.
+
+        On macOS nobody can be that; there they are who has the variables of a server, or its log.
+        """
         table = process_table()
         found = []
+        if not HAS_PROC:
+            new = (line for line in table.values() if line.pid not in self._before)
+            return [line for line in new if self._is_marked(line.pid)]
         for line in table.values():
             parent = line.parent
             while parent in table and parent != os.getpid():
@@ -126,7 +115,7 @@ class Observer:
             twins = [other.pid for other in servers if other.record == seen.record]
             if len(twins) > 1:
                 found.append(f"{len(twins)} servers at once: {twins}")
-            if not is_named(seen) and self._look(str(seen.pid)) == seen:
+            if not is_named(seen) and self._look(seen.pid) == seen:
                 found.append(f"process {seen.pid} runs and its record does not name it")
         return found
 
@@ -141,9 +130,8 @@ class Observer:
         left = self.family()
         words = []
         for line in left:
-            with contextlib.suppress(OSError):
-                argv = Path(f"/proc/{line.pid}/cmdline").read_bytes().replace(b"\0", b" ")
-                words.append(f"{line.pid} ({argv.decode(errors='replace').strip()})")
+            command = b" ".join(argv(line.pid)).decode(errors="replace")
+            words.append(f"{line.pid} ({command.strip()})")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(line.pid, signal.SIGKILL)
         wait_until(lambda: not self.family())
@@ -201,7 +189,10 @@ def is_named(seen: Seen) -> bool:
 
 @contextlib.contextmanager
 def adopting_orphans() -> Iterator[None]:
-    """Be the reaper of our descendants' orphans, so that none is lost from sight."""
+    """Be the reaper of our descendants' orphans, so that none is lost from sight, if we can."""
+    if not HAS_PROC:
+        yield
+        return
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0, os.strerror(ctypes.get_errno())
     try:

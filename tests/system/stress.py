@@ -26,6 +26,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from outside import stat
 from system.launches import (
     TRAITS,
     Act,
@@ -36,7 +37,7 @@ from system.launches import (
     perform,
     read_results,
 )
-from system.observer import adopting_orphans, stat
+from system.observer import adopting_orphans
 
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Waves:
             heapq.heappop(self._events)[2]()
 
     def _is_there(self, pid: int) -> bool:
-        return pid in self._alive and (line := stat(pid)) is not None and line.state not in "ZX"
+        return pid in self._alive and (line := stat(pid)) is not None and not line.has_exited
 
     def _kill(self, pid: int) -> None:
         if self._is_there(pid):

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import DEADLINE, TESTS, Actor, python, read_line, wait_until, write_line
+from helpers import DEADLINE, TESTS, Actor, needs_linux, python, read_line, wait_until, write_line
+from outside import stat
 from pidproof.lock.waiting import LOOK_AROUND
 from system.forks import CHILDREN, KEPT, NOT_THERE, PATIENCE, TRIED
-from system.observer import stat
 
 
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ def test_twenty_children_of_a_holder_neither_own_its_lock_nor_keep_it_from_other
 def is_there(pid: int) -> bool:
     """Say whether a process is there and has not exited."""
     line = stat(pid)
-    return line is not None and line.state not in "ZX"
+    return line is not None and not line.has_exited
 
 
+@needs_linux("/proc/PID/fdinfo, which tells of locks")
 def test_a_fork_has_no_copy_of_what_another_thread_has_locked(spawn: Spawn, tmp_path: Path) -> None:
     """It would keep that locked past the death of its parent, for as long as it lives."""
     code = """

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import DEADLINE, python, wait_until
+from helpers import DEADLINE, needs_linux, python, wait_until
+from outside import held_by, native_threads
 from system.launching import PIDPROOF, python_server, status_of
 
 
@@ -106,6 +107,7 @@ def test_a_server_outlives_the_terminal_it_was_started_from(
     assert status_of(url) == 200
 
 
+@needs_linux("/proc/PID/stat, which tells of terminals")
 def test_a_server_has_no_terminal(tmp_path: Path, terminal: Terminal, observer: Observer) -> None:
     shell = terminal.run(*PIDPROOF, "ensure", "web", *python_server(tmp_path / "empty"))
     terminal.read_until("")
@@ -144,12 +146,11 @@ def test_a_server_inherits_no_open_file_of_its_launcher(
     with open(reader, "rb") as pipe:
         assert select.select([pipe], [], [], DEADLINE)[0]
         assert pipe.read() == b""  # the end: nobody holds the other side
-    pid = observer.one().pid
-    held = {os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")}
-    assert str(tmp_path) not in held
+    assert str(tmp_path) not in held_by(observer.one().pid)
     assert status_of(done.url) == 200
 
 
+@needs_linux("/proc/PID/status, which tells of signals")
 def test_signals_that_a_launcher_ignores_or_blocks_are_at_their_defaults_in_the_server(
     tmp_path: Path, spawn: Spawn, observer: Observer
 ) -> None:
@@ -219,7 +220,7 @@ def test_ctrl_c_while_waiting_for_another_launcher_disturbs_neither_it_nor_its_s
     seen = observer.wait_for_server()
     waiting = terminal.run(*PIDPROOF, "ensure", "web", *SLOW)
     # It sleeps in flock(2) behind the first, in a thread of its own.
-    wait_until(lambda: len(os.listdir(f"/proc/{waiting.pid}/task")) > 1)
+    wait_until(lambda: native_threads(waiting.pid) > 1)
     terminal.type("\x03")
     terminal.read_until("")
     assert waiting.wait(DEADLINE) == 130

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import NEEDS_SET_TID
+from helpers import NEEDS_SET_TID, wait_until
+from outside import HAS_PROC, stat
 from pid_reuse import bystander
 from system.launching import needs, sickly_server, status_of
 
@@ -96,9 +97,12 @@ def act_on(key: str, act: list[str], command: list[str], pidproof: Pidproof) -> 
 
 
 def kill_and_collect(seen: Seen) -> None:
-    """End a server and free its pid; it is our child since its launcher has gone."""
+    """End a server and free its pid; it is our child, or launchd's, since its launcher has gone."""
     os.kill(seen.pid, signal.SIGKILL)
-    os.waitpid(seen.pid, 0)
+    if HAS_PROC:
+        os.waitpid(seen.pid, 0)
+    else:
+        wait_until(lambda: stat(seen.pid) is None)
 
 
 @pytest.mark.parametrize("act", ACTS, ids=" ".join)

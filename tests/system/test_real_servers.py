@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from helpers import NEEDS_NOBODY, NOBODY, run, wait_until
+from helpers import NEEDS_NOBODY, NOBODY, needs_linux, run, wait_until
 from system.launching import NODE_SERVER, PIDPROOF, needs, python_server, status_of
 
 
@@ -188,6 +188,7 @@ def without_rights() -> Sequence[str]:
     return drop if os.geteuid() == 0 else []
 
 
+@needs_linux("to be the reaper of orphans")
 @needs("initdb", "postgres", "pg_isready")
 @pytest.mark.skipif(
     os.geteuid() == 0 and NEEDS_NOBODY.args[0], reason="PostgreSQL does not run as root"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from helpers import TESTS, read_line, wait_until, write_line
+from helpers import TESTS, needs_linux, read_line, wait_until, write_line
 from system.launches import TRAITS, Stage
 from system.launching import status_of
 from system.observer import Observer, is_named
@@ -42,6 +42,7 @@ FILES = {"history.jsonl", "server.log", "turn"}
 
 pytestmark = [
     pytest.mark.slow,
+    needs_linux("to be the reaper of orphans"),
     pytest.mark.skipif(shutil.which("cc") is None, reason="compiles its server"),
 ]
 
