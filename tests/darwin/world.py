@@ -164,7 +164,7 @@ def glue() -> str:
             continue
         after = ""
         if "ret_reason" in given:
-            after = "*ret_reason = linux_result(*ret_reason);"
+            after = "if (ret_reason) *ret_reason = linux_result(*ret_reason);"
         elif "ret_error" in given:
             after = "if (r == 0) *ret_error = linux_errno(*ret_error);"
         elif {"holder", "ret_holder"} & set(given):
