@@ -14,9 +14,6 @@ int event_open(int32_t *ret_read, int32_t *ret_write);
 /* Make it readable; async-signal-safe. */
 void event_notify(int fd);
 
-/* Was it made readable?  1 once after each event_notify, without waiting; else 0. */
-int event_take(int fd);
-
 #pragma GCC visibility pop
 
 #endif

@@ -33,11 +33,3 @@ event_notify(int fd)
     if (write(fd, "", 1) < 0)
         return;
 }
-
-int
-event_take(int fd)
-{
-    char byte;
-
-    return read(fd, &byte, 1) == 1;
-}

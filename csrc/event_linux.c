@@ -25,11 +25,3 @@ event_notify(int fd)
     if (write(fd, &one, sizeof(one)) < 0)
         return;
 }
-
-int
-event_take(int fd)
-{
-    uint64_t count;
-
-    return read(fd, &count, sizeof(count)) == sizeof(count);
-}

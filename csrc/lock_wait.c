@@ -20,9 +20,6 @@
 
 #define STACK_SIZE (128 * 1024)
 
-/* pp_waiter.running, of the thread; 0: there is none. */
-enum { RUNS = 1, IS_OVER = 2 };
-
 _Static_assert(sizeof(pthread_t) <= sizeof(uint64_t), "the boundary carries a pthread_t");
 
 static void
@@ -47,7 +44,6 @@ wait_in_line(void *argument)
         if (waiter->life_fd >= 0 && sleeper_flock(waiter, waiter->life_fd) != -ECANCELED)
             give_back(&waiter->life_fd);
     }
-    /* The last that it does with the waiter. */
     event_notify(waiter->notify_fd);
     return NULL;
 }
@@ -75,16 +71,8 @@ start_thread(struct pp_waiter *waiter)
     if (r)
         return -r;
     memcpy(&waiter->thread, &thread, sizeof(thread));
-    waiter->running = RUNS;
+    waiter->running = 1;
     return 0;
-}
-
-static void
-collect(struct pp_waiter *waiter)
-{
-    if (waiter->running)
-        (void) pthread_join(thread_of(waiter), NULL);
-    waiter->running = 0;
 }
 
 int
@@ -106,9 +94,8 @@ pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter)
 {
     int r;
 
-    if (waiter->running == RUNS)
+    if (waiter->running)
         return -EBUSY;
-    collect(waiter);
     r = sleeper_prepare(waiter);
     if (r < 0)
         return r;
@@ -151,14 +138,13 @@ close_turn(struct pp_waiter *waiter, int unlock)
 void
 pp_waiter_stop(struct pp_waiter *waiter, int keep_turn)
 {
-    if (waiter->running == RUNS && event_take(waiter->event_fd))
-        waiter->running = IS_OVER;
-    if (waiter->running == RUNS)
+    /* Before anything else, though the head of the line is in a hurry: a thread that ends beside us
+     * frees its stack, and makes the other processor wait for that. */
+    if (waiter->running) {
         sleeper_stop(waiter);
-    /* Who is at the head of the line and was woken goes for the lock at once: the thread needs time
-     * to end, and is collected later. */
-    if (waiter->running == RUNS || !keep_turn)
-        collect(waiter);
+        (void) pthread_join(thread_of(waiter), NULL);
+        waiter->running = 0;
+    }
     sleeper_done(waiter, 0);
     give_back(&waiter->life_fd); /* which a wait that was ended may have got */
     close_wait(waiter);

@@ -324,7 +324,7 @@ void pp_lock_forget(struct pp_lock *lock);
 /* One wait in line: a helper thread sleeps in flock, the caller on event_fd. */
 struct pp_waiter {
     uint64_t thread;
-    int32_t running;      /* the thread has to be joined; 2: it has done all it had to */
+    int32_t running;      /* the thread has to be joined */
     int32_t stage;        /* of the thread; atomic */
     int32_t directory_fd; /* borrowed from the caller */
     int32_t event_fd;     /* readable once the lock was released or its holder died */

@@ -32,7 +32,7 @@ ALLOWED = set(
         getsid getsockopt kevent kill kqueue malloc memchr memcmp memcpy memset memset_s
         nanosleep open openat pipe poll pread proc_listpids proc_pidfdinfo proc_pidinfo
         proc_pidpath pthread_attr_destroy pthread_attr_init pthread_attr_setstacksize
-        pthread_create pthread_join pthread_sigmask read realloc recv sched_yield send setsid
+        pthread_create pthread_join pthread_sigmask realloc recv sched_yield send setsid
         setsockopt sigaction sigprocmask snprintf socketpair strlen strncmp strnlen sysctl
         sysctlbyname unlinkat waitid waitpid write
     """)

@@ -63,12 +63,6 @@ xnu_close(int fd)
 }
 
 long
-xnu_read(int fd, void *data, size_t size)
-{
-    return xnu_wrap(read(fd, data, size));
-}
-
-long
 xnu_write(int fd, const void *data, size_t size)
 {
     return xnu_wrap(write(fd, data, size));
