@@ -239,7 +239,7 @@ def test_a_log_or_history_of_a_gibibyte_neither(scene: Scene, name: str) -> None
 
 # Each of these starts and ends processes: a part of them (not one that VALUES is a multiple of), or
 # with 1 all.
-STEP = int(os.environ.get("PIDPROOF_HOSTILE_STEP", "4"))
+STEP = int(os.environ.get("PIDPROOF_HOSTILE_STEP", "8"))
 
 
 def acts_of(plain: Scene) -> dict[str, Callable[[], object]]:
