@@ -14,21 +14,18 @@
 static int
 flock_within(int fd, int64_t timeout)
 {
-    int64_t began = 0, deadline = 0, pause = 20000;
+    int64_t began = clock_now(), pause = 20000;
 
     while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        int64_t waited = clock_now() - began;
         struct timespec nap;
         unsigned jitter = 0;
 
         if (errno != EWOULDBLOCK && errno != EINTR)
             return -errno;
-        if (!began) {
-            began = clock_now();
-            deadline = clock_after(timeout);
-        }
-        if (clock_now() >= deadline)
+        if (waited >= timeout)
             return -ETIMEDOUT;
-        if (clock_now() - began < SPIN_TIME) {
+        if (waited < SPIN_TIME) {
             (void) sched_yield();
             continue;
         }

@@ -187,6 +187,20 @@ pp_lock_try(const struct pp_host *host, const struct pp_identity *self, int32_t 
 }
 
 int
+pp_lock_has_line(int32_t directory_fd, struct pp_lock *lock)
+{
+    CLEANUP_GUARD struct pp_guard *turn = &lock->guard;
+
+    turn->fd = open_own(directory_fd, TURN_NAME, 0);
+    if (turn->fd < 0)
+        return turn->fd == -ENOENT ? 0 : turn->fd;
+    /* Shared: two that ask at once do not take each other for a line. */
+    if (flock(turn->fd, LOCK_SH | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? 1 : -errno;
+    return 0;
+}
+
+int
 pp_lock_look(const struct pp_host *host, int32_t directory_fd, struct pp_holder *ret_holder)
 {
     CLEANUP_CLOSE int fd = open_own(directory_fd, LOCK_NAME, 0);

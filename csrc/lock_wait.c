@@ -22,14 +22,6 @@
 
 _Static_assert(sizeof(pthread_t) <= sizeof(uint64_t), "the boundary carries a pthread_t");
 
-static void
-give_back(int *life_fd)
-{
-    if (*life_fd >= 0)
-        (void) flock(*life_fd, LOCK_UN);
-    close_fd(life_fd);
-}
-
 static void *
 wait_in_line(void *argument)
 {
@@ -41,8 +33,8 @@ wait_in_line(void *argument)
     if (waiter->has_turn) {
         /* Opened only now: while we stood in line the lock has passed through other files. */
         waiter->life_fd = open_own(waiter->directory_fd, LOCK_NAME, 0);
-        if (waiter->life_fd >= 0 && sleeper_flock(waiter, waiter->life_fd) != -ECANCELED)
-            give_back(&waiter->life_fd);
+        if (waiter->life_fd >= 0)
+            (void) sleeper_flock(waiter, waiter->life_fd);
     }
     event_notify(waiter->notify_fd);
     return NULL;
@@ -76,20 +68,6 @@ start_thread(struct pp_waiter *waiter)
 }
 
 int
-pp_lock_has_line(int32_t directory_fd)
-{
-    CLEANUP_CLOSE int fd = open_own(directory_fd, TURN_NAME, 0);
-
-    if (fd < 0)
-        return fd == -ENOENT ? 0 : fd;
-    /* Shared: two that ask at once do not take each other for a line. */
-    if (flock(fd, LOCK_SH | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? 1 : -errno;
-    (void) flock(fd, LOCK_UN);
-    return 0;
-}
-
-int
 pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter)
 {
     int r;
@@ -117,9 +95,13 @@ pp_waiter_start(int32_t directory_fd, struct pp_waiter *waiter)
     return r;
 }
 
+/* The life flock that a cancelled or satisfied wait may have got is given back at once. */
 static void
-close_wait(struct pp_waiter *waiter)
+close_wait(struct pp_waiter *waiter, int unlock)
 {
+    if (waiter->life_fd >= 0 && unlock)
+        (void) flock(waiter->life_fd, LOCK_UN);
+    close_fd(&waiter->life_fd);
     if (waiter->notify_fd != waiter->event_fd)
         close_fd(&waiter->notify_fd);
     waiter->notify_fd = -EBADF;
@@ -138,16 +120,15 @@ close_turn(struct pp_waiter *waiter, int unlock)
 void
 pp_waiter_stop(struct pp_waiter *waiter, int keep_turn)
 {
-    /* Before anything else, though the head of the line is in a hurry: a thread that ends beside us
-     * frees its stack, and makes the other processor wait for that. */
     if (waiter->running) {
+        /* Joined first, though who was woken is in a hurry: measured, a thread that ends beside us
+         * costs more, for it frees its stack and the other processor waits for that. */
         sleeper_stop(waiter);
         (void) pthread_join(thread_of(waiter), NULL);
         waiter->running = 0;
     }
     sleeper_done(waiter, 0);
-    give_back(&waiter->life_fd); /* which a wait that was ended may have got */
-    close_wait(waiter);
+    close_wait(waiter, 1);
     if (!keep_turn || !waiter->has_turn)
         close_turn(waiter, 1);
 }
@@ -157,7 +138,6 @@ pp_waiter_forget(struct pp_waiter *waiter)
 {
     waiter->running = 0;
     sleeper_done(waiter, 1);
-    close_fd(&waiter->life_fd);
-    close_wait(waiter);
+    close_wait(waiter, 0);
     close_turn(waiter, 0);
 }

@@ -297,14 +297,22 @@ int pp_lock_try(const struct pp_host *host, const struct pp_identity *self,
                 int32_t directory_fd, const char *purpose, int64_t hold, int64_t guard_timeout,
                 struct pp_lock *lock, struct pp_holder *holder);
 
+/* Does anybody stand in line for the lock?  1 or 0.  *lock is not held; it has the descriptor that
+ * this takes.
+ *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in the place of the queue
+ *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
+ *   -EBADF, -ENOTDIR, -ENODEV, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM */
+int pp_lock_has_line(int32_t directory_fd, struct pp_lock *lock);
+
 /* Read the lock file without guard, for showing.  Returns 1: *ret_holder is filled; 0: no lock.
  *   as pp_lock_try */
 int pp_lock_look(const struct pp_host *host, int32_t directory_fd,
                  struct pp_holder *ret_holder);
 
-/* Inside the guard: does the lock file at the path still carry this acquisition?  1 or 0.
- *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in its place
- *   -EBADF, -ENOTDIR, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM */
+/* Inside the guard: does the lock file at the path still carry this acquisition?  1 or 0.  Opens
+ * nothing.
+ *   -EPERM  it was given away, or has another name besides
+ *   -EBADF, -ENOTDIR, -EACCES, -EIO, -ENOMEM */
 int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
 
 /* Give the lock up: guard, drop the life flock, compare nonce and inode, unlink.  In a fork of
@@ -334,12 +342,6 @@ struct pp_waiter {
     int32_t stop_fd;      /* ends the sleep of the thread; Linux: -1 */
     int32_t has_turn;
 };
-
-/* Does anybody stand in line for the lock?  1 or 0.
- *   -ELOOP, -EISDIR, -ENXIO, -EACCES, -EPERM  something else stands in the place of the queue
- *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
- *   -EBADF, -ENOTDIR, -ENODEV, -EROFS, -EIO, -EMFILE, -ENFILE, -ENOMEM */
-int pp_lock_has_line(int32_t directory_fd);
 
 /* Begin to wait; *waiter is zeroed with all descriptors -1 before its first use.
  *   -EBUSY   it runs already

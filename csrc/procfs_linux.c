@@ -13,7 +13,14 @@
 int
 procfs_read(const char *path, char *buffer, size_t size, size_t *ret_size)
 {
-    CLEANUP_CLOSE int fd = nerrno(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
+    return procfs_read_at(AT_FDCWD, path, 0, buffer, size, ret_size);
+}
+
+int
+procfs_read_at(int directory_fd, const char *path, int short_is_last, char *buffer,
+               size_t size, size_t *ret_size)
+{
+    CLEANUP_CLOSE int fd = nerrno(openat(directory_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
     size_t used = 0;
 
     if (fd < 0)
@@ -28,9 +35,9 @@ procfs_read(const char *path, char *buffer, size_t size, size_t *ret_size)
             continue;
         if (n < 0)
             return -errno;
-        if (n == 0)
-            break;
         used += (size_t) n;
+        if (n == 0 || (short_is_last && used < size))
+            break;
     }
     *ret_size = used;
     return 0;

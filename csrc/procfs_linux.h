@@ -32,6 +32,12 @@ close_directory(DIR **directory)
  *   -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int procfs_read(const char *path, char *buffer, size_t size, size_t *ret_size);
 
+/* The same of a path that starts at a directory.  short_is_last: of a file that a read which is not
+ * filled has come to the end of; not to be told so once more is a tenth of a scan.
+ *   as procfs_read */
+int procfs_read_at(int directory_fd, const char *path, int short_is_last, char *buffer,
+                   size_t size, size_t *ret_size);
+
 /* Parse /proc/<pid>/stat (proc_pid_stat(5)).  comm may hold spaces, newlines and ") (".
  *   -EPROTO  does not parse */
 int procfs_parse_stat(const char *text, size_t size, struct procfs_stat *ret_stat);

@@ -26,32 +26,23 @@ free_text(struct text *text)
 
 /* Read <pid>/<name> into a buffer that grows; 0 with size 0 where it may not be read. */
 static int
-read_text(int proc_fd, const char *pid, const char *name, struct text *text)
+read_text(int proc_fd, int32_t pid, const char *name, struct text *text)
 {
-    CLEANUP_CLOSE int fd = -EBADF;
     char path[40];
 
-    text->size = 0;
-    (void) snprintf(path, sizeof(path), "%s/%s", pid, name);
-    fd = nerrno(openat(proc_fd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY));
-    if (fd < 0)
-        return fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM ? fd : 0;
+    (void) snprintf(path, sizeof(path), "%d/%s", pid, name);
     for (;;) {
-        size_t room = text->capacity - text->size;
-        ssize_t n = read(fd, text->data + text->size, room);
+        /* Where these two stop, they cannot go on (fs/proc/base.c get_mm_cmdline, environ_read). */
+        int r = procfs_read_at(proc_fd, path, 1, text->data, text->capacity, &text->size);
         char *larger;
 
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            text->size = 0;
-            return errno == ENOMEM ? -ENOMEM : 0;
-        }
-        text->size += (size_t) n;
-        /* The last of it: where these two stop, they cannot go on (fs/proc/base.c get_mm_cmdline,
-         * environ_read).  To be told so a second time would cost a tenth of the whole scan. */
-        if ((size_t) n < room)
+        if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+            return r;
+        if (r != -ENOBUFS) {
+            if (r < 0)
+                text->size = 0;
             return 0;
+        }
         if (text->capacity >= TEXT_LIMIT) {
             text->size = 0;
             return 0;
@@ -114,14 +105,14 @@ pp_process_scan(const struct pp_host *host, uint32_t uid, const char *arguments,
         if (uid != UINT32_MAX && !is_owned_by(dirfd(proc), entry->d_name, uid))
             continue;
         if (arguments_size) {
-            r = read_text(dirfd(proc), entry->d_name, "cmdline", &text);
+            r = read_text(dirfd(proc), (int32_t) pid, "cmdline", &text);
             if (r < 0)
                 return r;
             if (!entries_have_all(text.data, text.size, arguments, arguments_size))
                 continue;
         }
         if (variables_size) {
-            r = read_text(dirfd(proc), entry->d_name, "environ", &text);
+            r = read_text(dirfd(proc), (int32_t) pid, "environ", &text);
             if (r < 0)
                 return r;
             if (!entries_have_all(text.data, text.size, variables, variables_size))

@@ -222,10 +222,7 @@ class Actor:
 
 def is_in_flock(pid: int, *, first_too: bool = True) -> bool:
     """Say whether a thread of a process sleeps in flock, perhaps the first one too."""
-    if not HAS_PROC:
-        # There nobody tells where a thread sleeps; this one has nothing else to do for long.
-        if native_threads(pid) > 1:
-            time.sleep(0.1)
+    if not HAS_PROC:  # nobody tells where a thread sleeps, and this one is about to
         return native_threads(pid) > 1
     with contextlib.suppress(FileNotFoundError):
         for task in Path(f"/proc/{pid}/task").iterdir():

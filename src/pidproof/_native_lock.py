@@ -21,25 +21,6 @@ FOUND = {
 }
 
 
-class Guard:
-    """A `struct pp_guard`: its descriptor lives here from the instant that it exists."""
-
-    __slots__ = ("_struct",)
-
-    def __init__(self) -> None:
-        self._struct = ffi.gc(ffi.new("struct pp_guard *", {"fd": -1}), lib.pp_guard_leave)
-
-    def enter(self, directory_fd: int, timeout_ns: int) -> None:
-        """Raises InterruptedError after a signal: its handler has run, call again."""
-        _check(lib.pp_guard_enter(directory_fd, timeout_ns, self._struct), "flock of the guard")
-
-    def leave(self) -> None:
-        lib.pp_guard_leave(self._struct)
-
-    def forget(self) -> None:
-        lib.pp_guard_forget(self._struct)
-
-
 class LockCopies:
     """What a fork has of a `struct pp_lock`.  Whoever keeps this does not keep the lock held."""
 
@@ -89,10 +70,10 @@ class Lock:
         )
         return _check(result, "spawn lock")
 
-    @staticmethod
-    def has_line(directory_fd: int) -> bool:
-        """Say whether anybody stands in line for it."""
-        return bool(_check(lib.pp_lock_has_line(directory_fd), "line for the spawn lock"))
+    def has_line(self, directory_fd: int) -> bool:
+        """Say whether anybody stands in line for it.  Not while it is held."""
+        result = lib.pp_lock_has_line(directory_fd, self._lock)
+        return bool(_check(result, "line for the spawn lock"))
 
     def look(self, directory_fd: int) -> bool:
         """Read the lock file without guard; False: there is none."""
@@ -116,6 +97,15 @@ class Lock:
             self._holder.liveness,
             self._holder.reason,
         )
+
+    def enter_guard(self, directory_fd: int, timeout_ns: int) -> None:
+        """Raises InterruptedError after a signal: its handler has run, call again."""
+        guard = ffi.addressof(self._lock, "guard")
+        _check(lib.pp_guard_enter(directory_fd, timeout_ns, guard), "flock of the guard")
+
+    def leave_guard(self) -> None:
+        """Nothing to do if it is not entered."""
+        lib.pp_guard_leave(ffi.addressof(self._lock, "guard"))
 
     def mine(self, directory_fd: int) -> bool:
         return bool(_check(lib.pp_lock_mine(directory_fd, self._lock), "spawn lock"))

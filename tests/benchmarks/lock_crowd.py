@@ -122,7 +122,7 @@ def warm_up(kind: str, directory: str, me: int) -> None:
     holder[0]()
     thread = threading.Thread(target=taker[0])
     thread.start()
-    time.sleep(0.01)
+    time.sleep(0.01)  # so that most do wait; one that does not is only less warm
     holder[1]()
     thread.join()
     taker[1]()

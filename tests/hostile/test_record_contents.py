@@ -237,9 +237,12 @@ def test_a_log_or_history_of_a_gibibyte_neither(scene: Scene, name: str) -> None
 # ---------------------------------------------------------------------------------------- acting
 
 
-# Each of these starts and ends processes: a part of them (not one that VALUES is a multiple of), or
-# with 1 all.
-STEP = int(os.environ.get("PIDPROOF_HOSTILE_STEP", "8"))
+# Each of these acts starts and ends processes.  In `faults` a part of them, and not a part that
+# VALUES is a multiple of.
+STEPS = [
+    pytest.param(8, marks=pytest.mark.faults),
+    pytest.param(1, marks=pytest.mark.thorough),
+]
 
 
 def acts_of(plain: Scene) -> dict[str, Callable[[], object]]:
@@ -250,27 +253,27 @@ def acts_of(plain: Scene) -> dict[str, Callable[[], object]]:
     }
 
 
-@pytest.mark.faults
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("act", ["stop", "ensure", "sweep"])
 @pytest.mark.parametrize("flip", ["lowest bit"])
 def test_no_changed_byte_ends_anything_but_the_very_server(
-    plain: Scene, flip: str, act: str
+    plain: Scene, flip: str, act: str, step: int
 ) -> None:
-    for _, content in list(flipped(plain.raw, flip))[::STEP]:
+    for _, content in list(flipped(plain.raw, flip))[::step]:
         plain.act(content, acts_of(plain)[act])
     plain.finish()
 
 
-@pytest.mark.faults
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("act", ["stop", "ensure", "sweep"])
 @pytest.mark.parametrize("state_name", ["running", "starting"])
 def test_no_value_in_any_field_ends_anything_but_the_very_server(
-    plain: Scene, state_name: str, act: str
+    plain: Scene, state_name: str, act: str, step: int
 ) -> None:
     cases = list(itertools.product(fields_of(plain.data), VALUES.values()))
-    for field, value in cases[::STEP]:
+    for field, value in cases[::step]:
         content = with_value({**plain.data, "state": state_name}, field, value)
         plain.act(content, acts_of(plain)[act])
     plain.finish()

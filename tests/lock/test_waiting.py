@@ -24,7 +24,7 @@ from helpers import (
     write_line,
 )
 from outside import children, native_threads, open_fds
-from pidproof import _native
+from pidproof import _native, _native_lock
 from pidproof.errors import LockTimeout
 from pidproof.lock.spawn_lock import SpawnLock
 from pidproof.lock.waiting import LOOK_AROUND, PlaceInLine
@@ -68,10 +68,11 @@ def test_who_gives_it_up_and_wants_it_again_stands_in_line_behind_who_waits(
     spawn: Spawn, tmp_path: Path
 ) -> None:
     holder, waiter = Actor(spawn, tmp_path), Actor(spawn, tmp_path)
+    line, directory = _native_lock.Lock(), os.open(tmp_path, os.O_RDONLY)
     holder.ask("acquire 5")
     for _ in range(5):
         waiter.tell("acquire 20")
-        wait_until(lambda: waiting(waiter))
+        wait_until(lambda: waiting(waiter) and line.has_line(directory))
         holder.tell("release")
         holder.tell("acquire 20")
         assert holder.answer() == "True"
@@ -79,6 +80,7 @@ def test_who_gives_it_up_and_wants_it_again_stands_in_line_behind_who_waits(
         wait_until(lambda: waiting(holder))
         assert waiter.ask("release") == "True"
         assert holder.answer() == "free"
+    os.close(directory)
 
 
 def test_a_try_without_waiting_takes_a_free_lock_whoever_stands_in_line(

@@ -210,14 +210,14 @@ def test_lock_without_leak(repeat: Repeat, kernel: str, directory: int) -> None:
 def test_waiter_without_leak(repeat: Repeat, directory: int) -> None:
     host, me = _native._host_struct(), _native._own_struct()
     lock, holder = ffi.new("struct pp_lock *", {"fd": -1}), ffi.new("struct pp_holder *")
-    waiter = _native_lock.Waiter()._struct
+    waiter, other = _native_lock.Waiter()._struct, ffi.new("struct pp_lock *", {"fd": -1})
     assert lib.pp_lock_try(host, me, directory, b"test", 10**12, 0, lock, holder) > 0
 
     def act() -> None:
         assert lib.pp_waiter_start(directory, waiter) == 0
         lib.pp_waiter_stop(waiter, 1)
         assert lib.pp_waiter_start(directory, waiter) == 0
-        assert lib.pp_lock_has_line(directory) in {0, 1}
+        assert lib.pp_lock_has_line(directory, other) in {0, 1}
         lib.pp_waiter_stop(waiter, 0)
         lib.pp_waiter_stop(waiter, 0)
         lib.pp_waiter_forget(waiter)

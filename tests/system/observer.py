@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from outside import Stat
 
 _PR_SET_CHILD_SUBREAPER = 36
-GOING = 2.0  # seconds
 
 
 class Seen(NamedTuple):
@@ -127,15 +126,12 @@ class Observer:
                 os.waitpid(pid, os.WNOHANG)
 
     def end_all(self) -> list[str]:
-        """Kill and collect whatever is left, and name it: all but what ends by itself in a moment,
-        as what a killed holder has forked does."""
-        with contextlib.suppress(AssertionError):
-            wait_until(lambda: not self.family(), GOING)
+        """Kill and collect whatever is left, and name it."""
         left = self.family()
         words = []
         for line in left:
-            command = b" ".join(argv(line.pid)).decode(errors="replace")
-            words.append(f"{line.pid} ({command.strip()})")
+            if command := argv(line.pid):  # none: it has ended since
+                words.append(f"{line.pid} ({b' '.join(command).decode(errors='replace')})")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(line.pid, signal.SIGKILL)
         wait_until(lambda: not self.family())

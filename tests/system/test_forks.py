@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from helpers import Spawn
+    from system.observer import Observer
 
 # A wake and a system call, on a machine with other things to do.
 PROMPT = 1.0
@@ -34,12 +35,13 @@ PROMPT = 1.0
 @pytest.mark.parametrize("end", ["release", "death"])
 @pytest.mark.parametrize("method", ["os.fork", "fork", "spawn", "forkserver"])
 def test_twenty_children_of_a_holder_neither_own_its_lock_nor_keep_it_from_others(
-    method: str, end: str, spawn: Spawn, tmp_path: Path
+    method: str, end: str, spawn: Spawn, tmp_path: Path, observer: Observer
 ) -> None:
     directory = tmp_path / "key"
     directory.mkdir(mode=0o700)
     program = [sys.executable, str(TESTS / "system" / "forks.py"), str(directory), method]
     holder = spawn(program, env={"PYTHONPATH": str(TESTS)})
+    waiter = Actor(spawn, directory)
     pids: list[int] = []
     try:
         report = json.loads(read_line(holder, PATIENCE))
@@ -50,7 +52,6 @@ def test_twenty_children_of_a_holder_neither_own_its_lock_nor_keep_it_from_other
         assert not report["can be sent"]
         assert f":{holder.pid}:" in (directory / "lock").read_text()
 
-        waiter = Actor(spawn, directory)
         waiter.tell("acquire-at 20")
         wait_until(waiter.is_asleep)
         began = time.monotonic()
@@ -70,6 +71,10 @@ def test_twenty_children_of_a_holder_neither_own_its_lock_nor_keep_it_from_other
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        # What multiprocessing has started besides ends with the holder, by itself.
+        holder.kill()
+        holder.wait()
+        wait_until(lambda: {line.pid for line in observer.family()} <= {waiter.pid})
 
 
 def is_there(pid: int) -> bool:

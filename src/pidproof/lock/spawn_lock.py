@@ -14,7 +14,8 @@ import os
 import time
 
 from pidproof import _native, _native_lock
-from pidproof.errors import InvalidArgument, LockLost, LockTimeout, StateError, UnsafePath
+from pidproof.errors import InvalidArgument, LockLost
+from pidproof.lock import failing
 from pidproof.lock.holder import Holder
 from pidproof.lock.waiting import PlaceInLine
 from pidproof.process.identity import ProcessIdentity
@@ -25,7 +26,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
-    from typing import NoReturn
 
 __all__ = ["SpawnLock"]
 
@@ -76,7 +76,6 @@ class SpawnLock:
         self._hold = hold
         self._purpose = purpose.encode()
         self._lock = _native_lock.Lock()
-        self._guard: _native_lock.Guard | None = None  # that of `fenced`
         self._place: PlaceInLine | None = None
         self._deadline = 0.0
         self.found: str | None = None
@@ -168,7 +167,7 @@ class SpawnLock:
             else:
                 self._opened.extend(map(os.open, (self._where,), (flags,)))
         except OSError as error:
-            self._raise(error)
+            raise failing.unusable(error, self._where) from error
 
     @property
     def _directory_fd(self) -> int:
@@ -186,9 +185,9 @@ class SpawnLock:
             except InterruptedError:
                 continue
             except TimeoutError as error:
-                raise self._guard_is_stuck(limit) from error
+                raise failing.guard_is_stuck(limit, self._directory_fd) from error
             except OSError as error:
-                self._raise(error)
+                raise failing.unusable(error, self._where) from error
             self.found = _native_lock.FOUND.get(found)
             self._deadline = now + self._hold
             return found > 0
@@ -196,7 +195,7 @@ class SpawnLock:
     def _wait(self, deadline: float, limit: float) -> None:
         """Sleep until it makes sense to try again."""
         if time.monotonic() >= deadline:
-            raise self._timed_out(limit)
+            raise failing.timed_out(limit, self._seen())
         holder = self._seen()
         # Woken for the moment too at which the holder may be deposed.
         until = min(deadline, holder.deadline + 0.001) if holder else deadline
@@ -206,7 +205,7 @@ class SpawnLock:
         try:
             self._place.sleep(until - time.monotonic(), self._is_held)
         except OSError as error:
-            self._raise(error)
+            raise failing.unusable(error, self._where) from error
 
     def _is_held(self) -> bool:
         """Look without guard: is there a lock whose holder is not proven dead?"""
@@ -257,7 +256,7 @@ class SpawnLock:
             try:
                 mine = self._lock.mine(self._directory_fd)
             except OSError as error:
-                self._raise(error)
+                raise failing.unusable(error, self._where) from error
             if not mine:
                 raise LockLost(
                     "the spawn lock was taken over by another process past our deadline; "
@@ -266,29 +265,22 @@ class SpawnLock:
                 )
             yield
         finally:
-            self._leave_guard()
-
-    def _leave_guard(self) -> None:
-        if self._guard is not None:
-            self._guard.leave()
+            self._lock.leave_guard()
 
     def _enter_guard(self, timeout: float) -> None:
         if not self.held:
             raise RuntimeError("this SpawnLock is not held")
-        if self._guard is None:
-            self._guard = _native_lock.Guard()
-        _of_this_process.add(self._guard)
         deadline = time.monotonic() + timeout
         while True:
             left = _nanoseconds(deadline - time.monotonic())
             try:
-                self._guard.enter(self._directory_fd, left)
+                self._lock.enter_guard(self._directory_fd, left)
             except InterruptedError:
                 continue
             except TimeoutError as error:
-                raise self._guard_is_stuck(timeout) from error
+                raise failing.guard_is_stuck(timeout, self._directory_fd) from error
             except OSError as error:
-                self._raise(error)
+                raise failing.unusable(error, self._where) from error
             return
 
     def release(self) -> bool:
@@ -298,7 +290,7 @@ class SpawnLock:
         """
         deadline = time.monotonic() + RELEASE_TIMEOUT
         try:
-            self._leave_guard()  # still held only if an interrupt cut `fenced` short
+            self._lock.leave_guard()  # still held only if an interrupt cut `fenced` short
             while True:
                 left = _nanoseconds(deadline - time.monotonic())
                 try:
@@ -318,9 +310,6 @@ class SpawnLock:
         for fd in opened:
             os.close(fd)
         _of_this_process.discard(self._lock.copies)
-        if self._guard is not None:
-            _of_this_process.discard(self._guard)
-            self._guard = None
 
     def __enter__(self) -> SpawnLock:
         try:
@@ -342,50 +331,10 @@ class SpawnLock:
             self.release()  # an interrupt
             raise
 
-    # -------------------------------------------------------------------------------- errors
-
-    def _timed_out(self, limit: float) -> LockTimeout:
-        holder = self._seen()
-        who = holder.describe() if holder else "a process that its file does not tell"
-        pid = holder.identity.pid if holder else None
-        return LockTimeout(
-            f"the spawn lock was not to be had within {round(limit, 2):g} s: it is held by {who}",
-            remedy=f"wait longer (--timeout), or look at that process: ps -fp {pid}"
-            if pid
-            else "wait longer (--timeout)",
-            holder=holder,
-        )
-
-    def _guard_is_stuck(self, limit: float) -> LockTimeout:
-        from pidproof.lock.stuck import who_is_inside
-
-        who, remedy = who_is_inside(self._directory_fd)
-        return LockTimeout(
-            f"the guard of the spawn lock was not to be had within {round(limit, 2):g} s: {who}",
-            remedy=remedy,
-            holder=None,
-        )
-
-    def _raise(self, error: OSError) -> NoReturn:
-        where = self._where
-        if isinstance(where, int):
-            try:
-                where = os.readlink(f"/proc/self/fd/{where}")
-            except OSError:
-                where = "the lock's directory"
-        kind = UnsafePath if isinstance(error, PermissionError) else StateError
-        raise kind(
-            f"{where}: {error.strerror}",
-            remedy=f"look at it with `ls -la {where}`: it must be a directory, and what is named "
-            "lock or turn in it a plain file, of your own",
-            path=where,
-            errno=error.errno,
-        ) from error
-
 
 # What may hold a descriptor just now.  A fork copies those, whatever other threads are doing, and
 # must not keep a place in line, the guard or the lock alive past its parent.
-_of_this_process: set[_native_lock.Guard | _native_lock.LockCopies | PlaceInLine] = set()
+_of_this_process: set[_native_lock.LockCopies | PlaceInLine] = set()
 
 
 def _forget_all() -> None:
