@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _libc = ctypes.PyDLL(None, use_errno=True)
 _SYS_CLONE3 = 435
 _PR_SET_PDEATHSIG = 1
+_PF_EXITING = 0x4  # of include/linux/sched.h: field 9 of /proc/pid/stat
+_PF_SIGNALED = 0x400
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -131,6 +133,8 @@ class Bystander:
         found = set(self._unblockable)
         for pid in filter(None, (self.pid, self.member)):
             found |= _pending(pid) if "SIGKILL" not in self._unblockable else set()
+        if found & {"SIGKILL", "SIGSTOP"}:
+            found.discard("SIGCHLD")  # it is how he hears, sooner or later, of his member
         return sorted(found)
 
     def end(self) -> None:
@@ -160,17 +164,20 @@ def name_of(number: int) -> str:
 
 
 def _pending(pid: int) -> set[str]:
-    """Name what is pending for a process; SIGKILL if it is dead, SIGSTOP if it is stopped."""
+    """Name what is pending for a process; SIGKILL if it is dying or dead, SIGSTOP if stopped."""
     try:
         with open(f"/proc/{pid}/status") as file:
             status = dict(line.rstrip().partition(":\t")[::2] for line in file)
+        # After what is pending: a signal that has been taken since shows in the state.
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return {"SIGKILL"}
-    if status["State"][0] in "ZX":
+    if fields[0] in "ZX" or int(fields[6]) & (_PF_EXITING | _PF_SIGNALED):
         return {"SIGKILL"}
     mask = int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)
     found = {name_of(n) for n in signal.valid_signals() if mask >> (n - 1) & 1}
-    return found | ({"SIGSTOP"} if status["State"][0] == "T" else set())
+    return found | ({"SIGSTOP"} if fields[0] == "T" else set())
 
 
 @contextmanager

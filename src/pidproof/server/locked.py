@@ -235,8 +235,8 @@ def _keep_if_healthy(
     with record.identity.open() as handle:
         if record.state == STARTING:
             # Its launcher died after letting it run: it has what is left of its start-up time.
-            now = _native.boot_clock()
-            age = now - (record.get("started") or now)
+            started = record.get("started")
+            age = 0.0 if started is None else _native.boot_clock() - started
             whole = record.option("startup_timeout") or spec.startup_timeout
             until = time.monotonic() + whole - age
             checkup = wait_ready(
