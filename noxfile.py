@@ -68,7 +68,7 @@ def thorough(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Run the tests that kill, trace or starve processes at chosen points."""
-    run_marked(session, "faults", "-n", "2")
+    run_marked(session, "faults", "-n", "3")
 
 
 @nox.session

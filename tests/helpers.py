@@ -289,6 +289,15 @@ def _can_choose_pids() -> bool:
     return can_choose_pids()
 
 
+def rounds_of(quick: int, more: int, most: int) -> list[Any]:
+    """Return how often for `parametrize`: at every change, among the faults, and for a release."""
+    return [
+        quick,
+        pytest.param(more, marks=pytest.mark.faults),
+        pytest.param(most, marks=[pytest.mark.thorough, pytest.mark.timeout(600)]),
+    ]
+
+
 def needs_linux(what: str) -> pytest.MarkDecorator:
     """Skip on macOS, which has none of what is named here."""
     return pytest.mark.skipif(not HAS_PROC, reason=f"needs {what} (Linux)")

@@ -451,7 +451,7 @@ def test_nobody_starves_among_many(spawn: Spawn, tmp_path: Path, count: int) -> 
         import json, os, sys, time
         from pidproof.lock.spawn_lock import SpawnLock
         where, count = sys.argv[1], int(sys.argv[2])
-        end = time.monotonic() + 15
+        end = time.monotonic() + 6
         reports = []
         for index in range(count):
             out, into = os.pipe()

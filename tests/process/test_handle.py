@@ -25,6 +25,7 @@ from helpers import (
     in_threads,
     python,
     read_line,
+    rounds_of,
     run,
     wait_for_exit,
     wait_until,
@@ -344,7 +345,7 @@ def test_a_process_of_another_user_is_refused(spawn: Spawn, kernel: str) -> None
 
 
 @NEEDS_SET_TID
-@pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", rounds_of(20, 150, 5000))
 @pytest.mark.parametrize("features", ["", *(["pidfs"] if "pidfs" in HAVE else [])])
 def test_a_held_handle_never_reaches_the_one_who_got_the_pid(
     without: Callable[[str], None], features: str, rounds: int
@@ -368,7 +369,7 @@ def test_a_held_handle_never_reaches_the_one_who_got_the_pid(
 
 
 @NEEDS_SET_TID
-@pytest.mark.parametrize("rounds", [10, pytest.param(200, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", rounds_of(10, 50, 1000))
 def test_a_pid_reused_in_a_later_tick_is_never_signalled(kernel: str, rounds: int) -> None:
     for _ in range(rounds):
         pid = born()

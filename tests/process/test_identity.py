@@ -34,6 +34,7 @@ from helpers import (
     needs_linux,
     python,
     read_line,
+    rounds_of,
     run,
     wait_until,
     write_line,
@@ -462,7 +463,7 @@ def test_out_of_descriptors_is_unknown_and_never_gone(kernel: str) -> None:
 
 
 @NEEDS_SET_TID
-@pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", rounds_of(20, 150, 5000))
 def test_a_pid_reused_at_once_is_another_process(kernel: str, rounds: int) -> None:
     if kernel == "without-unique":
         pytest.skip("start times of macOS are in microseconds, those here in ticks")
@@ -511,7 +512,7 @@ def test_before_pidfs_nobody_is_identified_in_his_first_tick(
 
 
 @NEEDS_SET_TID
-@pytest.mark.parametrize("rounds", [10, pytest.param(200, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", rounds_of(10, 50, 1000))
 def test_a_pid_reused_in_a_later_tick_is_another_process(kernel: str, rounds: int) -> None:
     for _ in range(rounds):
         pid = born()

@@ -161,16 +161,16 @@ class Watch(threading.Thread):
         self.problems: list[str] = []
 
     def run(self) -> None:
-        """Look, and leave the processor to the others for as long as that took."""
+        """Look, and leave the processor to the others for three times as long as that took."""
         with contextlib.suppress(PermissionError):
             # A crowd of launchers must not keep us from looking; negative takes root.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -20)
-        took = 0.0
-        while not self._over.wait(took):
+        rest = 0.0
+        while not self._over.wait(rest):
             began = time.monotonic()
             self.problems += self._observer.problems()
             self.looks += 1
-            took = time.monotonic() - began
+            rest = 3 * (time.monotonic() - began)
 
     def stop(self) -> None:
         """End the thread."""

@@ -44,11 +44,11 @@ def test_fifty_launchers_killed_while_they_start_python_leave_no_second_server(
 @needs("node")
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_fifty_launchers_killed_while_they_start_node_leave_no_second_server(
+def test_twenty_launchers_killed_while_they_start_node_leave_no_second_server(
     pidproof: Pidproof, observer: Observer, seed: int
 ) -> None:
     node = ["--http", "/", "--port", "auto", "--", *NODE_SERVER]
-    Rounds(pidproof, observer, node).run(50, seed)
+    Rounds(pidproof, observer, node).run(20, seed)
 
 
 @pytest.mark.slow

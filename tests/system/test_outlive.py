@@ -241,7 +241,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_or_a_server_with_a_record(
     chance = random.Random(seed)
     ensure = [*PIDPROOF, "ensure", "web", *python_server(tmp_path / "empty")]
     ugly, ends = [], []
-    for _ in range(40):
+    for _ in range(25):
         terminal = Terminal(spawn)
         with contextlib.ExitStack() as stack, observer.watching():
             stack.callback(terminal.hang_up)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from helpers import Spawn
     from system.launching import Pidproof
 
-SECONDS = float(os.environ.get("PIDPROOF_STRESS_SECONDS", "20"))
+SECONDS = float(os.environ.get("PIDPROOF_STRESS_SECONDS", "12"))
 SEED = int(os.environ.get("PIDPROOF_STRESS_SEED", random.SystemRandom().randrange(10**6)))
 LAUNCHERS = int(os.environ.get("PIDPROOF_STRESS_LAUNCHERS", "200"))
 # Longer than a wave may take until it ends by itself what hangs in it.
