@@ -68,7 +68,7 @@ def thorough(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Run the tests that kill, trace or starve processes at chosen points."""
-    run_marked(session, "faults", "-n", "3")
+    run_marked(session, "faults", "-n", "3", "--dist", "loadgroup")
 
 
 @nox.session
@@ -103,7 +103,8 @@ def lint_workflows(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of the package and of its tests."""
-    session.install("cffi", *nox.project.dependency_groups(PYPROJECT, "types"))
+    # Read, and not run: there is nothing to compile for.
+    session.install("--no-compile", "cffi", *nox.project.dependency_groups(PYPROJECT, "types"))
     session.run("mypy")
 
 
