@@ -56,7 +56,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the stress tests and races."""
-    run_marked(session, "slow")
+    run_marked(session, "slow", "-n", "2")
 
 
 @nox.session
@@ -68,7 +68,7 @@ def thorough(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Run the tests that kill, trace or starve processes at chosen points."""
-    run_marked(session, "faults", "-n", "3", "--dist", "loadgroup")
+    run_marked(session, "faults", "-n", "3")
 
 
 @nox.session
@@ -237,7 +237,8 @@ def run_marked(session: nox.Session, mark: str, *options: str) -> None:
     """Run the tests with a mark; to have none is worth a line, not a failure."""
     install(session, "test")
     install_programs(session)
-    select = ["pytest", "-m", mark, *options, *session.posargs]
+    # Tests that share what takes long to make stay together.
+    select = ["pytest", "-m", mark, "--dist", "loadgroup", *options, *session.posargs]
     found = session.run(*select, "--collect-only", "-q", silent=True, success_codes=[0, 5])
     if "no tests collected" in str(found):
         session.skip(f"no test is marked {mark}")

@@ -5,7 +5,8 @@
 
 OPERATION: stop, stubborn, replace, sweep, kill, members, gate or gate-ignored.  CALLS: signals (the
 entries of pidfd_open, pidfd_send_signal and kill alone) or all.  ROUNDS: swaps, at least; each of
-these calls has one at least.  x86-64 only; else as `reuse.py`.
+these calls has one at least, and each kill(2) that sends a signal one of its own: how many calls
+come before it is not the same each time.  x86-64 only; else as `reuse.py`.
 
 With PIDPROOF_WITHOUT every signal to a group by pidfd fails, as before Linux 6.9.
 """
@@ -20,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from faults.swapped import (
@@ -63,21 +65,32 @@ class Launcher(Traced):
             return self.step()
         return call
 
-    def halt(self, calls: set[int] | None, number: int) -> int | None:
+    def halt(self, which: Which, number: int) -> int | None:
         """Run on to the number-th of these calls, counted from 1; returns which it is."""
         while (call := self.step()) is not None:
-            number -= calls is None or call in calls
+            number -= which(self, call)
             if number == 0:
                 return call
         return None
 
+    def sends(self, call: int) -> bool:
+        """Say whether it halts at a kill(2) with a signal, not with 0."""
+        return call == KILL and self.arguments()[1] != 0
 
-def swap_at(tally: Tally, name: str, calls: set[int] | None, number: int, state: Path) -> bool:
+
+Which = Callable[[Launcher, int], bool]
+CHOICES: dict[str, list[Which]] = {
+    "signals": [lambda _, call: call in SIGNAL_CALLS, Launcher.sends],
+    "all": [lambda _, _call: True, Launcher.sends],
+}
+
+
+def swap_at(tally: Tally, name: str, which: Which, number: int, state: Path) -> bool:
     """Swap at the number-th call; False if the operation ends before."""
     identity, victim = prepare(name, state)
     act = OPERATIONS[name].act
     launcher = Launcher(lambda: answer_with_status(lambda: act(identity)))
-    call = launcher.halt(calls, number)
+    call = launcher.halt(which, number)
     if call is None:
         return False
     free(victim)
@@ -102,7 +115,7 @@ def go_on(
     try:
         while call is not None:
             has_looked |= call in LOOKS
-            if call == KILL and launcher.arguments()[1] and not has_looked:
+            if launcher.sends(call) and not has_looked:
                 is_in_window = True
             call = launcher.step()
         tally.add("rounds")
@@ -127,7 +140,7 @@ def child_of(launcher: Launcher) -> int:
     return int(found[0]) if found else 0
 
 
-def gate_at(tally: Tally, name: str, calls: set[int] | None, number: int, state: Path) -> bool:
+def gate_at(tally: Tally, name: str, which: Which, number: int, state: Path) -> bool:
     """The launcher's child is killed at the number-th call after its fork, and its pid is given to
     a bystander as soon as the kernel gives it away."""
     ignored = name == "gate-ignored"
@@ -141,7 +154,7 @@ def gate_at(tally: Tally, name: str, calls: set[int] | None, number: int, state:
     while not (child := child_of(launcher)):
         if launcher.step() is None:
             raise RuntimeError("the launcher has forked no child")
-    if number > 1 and launcher.halt(calls, number - 1) is None:
+    if number > 1 and launcher.halt(which, number - 1) is None:
         free(child)
         return False
     os.kill(child, signal.SIGKILL)
@@ -194,22 +207,22 @@ def clear(state: Path) -> None:
 
 
 def main() -> None:
-    name, which, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    calls = SIGNAL_CALLS if which == "signals" else None
+    name, calls, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    choices = CHOICES[calls]
     adopt_orphans()
     identify(os.getpid())
     at = gate_at if name.startswith("gate") else swap_at
-    tally = Tally(f"{name}, {which}")
+    tally = Tally(f"{name}, {calls}")
     began = time.monotonic()
     number, passes = 1, 0
     while True:
         state = Path(tempfile.mkdtemp())
         os.environ["PIDPROOF_STATE_DIR"] = str(state)
-        reached = at(tally, name, calls, number, state)
+        reached = at(tally, name, choices[passes % len(choices)], number, state)
         clear(state)
         number = number + 1 if reached else 1
         passes += not reached
-        if passes and tally.figures["rounds"] >= rounds:
+        if passes >= len(choices) and tally.figures["rounds"] >= rounds:
             break
     tally.figures["passes"] = passes
     tally.report(began)

@@ -32,7 +32,12 @@ OPTIONS = [
     *("--env", "ARGENT_TELEMETRY=0"),
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), needs("node", "npm")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.xdist_group("argent"),
+    needs("node", "npm"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import signal
 import sys
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from helpers import wait_until
+from outside import stat
 from system.launching import NODE_SERVER, needs, python_server, status_of
 from system.rounds import Rounds, kill_at
 
@@ -84,12 +88,17 @@ def test_a_launcher_that_was_stopped_past_its_deadline_changes_nothing_when_it_g
     never = [sys.executable, "-c", "import signal; signal.pause()"]
     brief = ["--timeout", "1", "--startup-timeout", "1", "--grace", "0"]
     stopped = pidproof.start("ensure", "web", *brief, "--http", "/", "--port", "auto", "--", *never)
-    observer.wait_for_server()
+    directory = os.open(observer.wait_for_server().record.parent, os.O_RDONLY)
+    # Who has the guard of that directory is not stopped inside it, where all would wait for him.
+    fcntl.flock(directory, fcntl.LOCK_EX)
     stopped.process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: (line := stat(stopped.process.pid)) is not None and line.state == "T")
+    os.close(directory)
     with observer.watching():
         patience = ["--startup-timeout", "10"]
         done = pidproof("ensure", "web", "--json", *patience, *python_server(tmp_path / "empty"))
-        assert (done.status, done.data["action"]) == (0, "replaced"), done
+        assert done.status == 0, done
+        assert done.data["action"] == "replaced"
         stopped.process.send_signal(signal.SIGCONT)
         late = stopped.finish()
     print(f"the next one was let in after {done.seconds:.1f} s; the first one says: {late.words}")
