@@ -44,6 +44,8 @@ pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard)
 {
     int r;
 
+    /* An interrupt can end a section before it is left. */
+    pp_guard_leave(guard);
     /* A descriptor of its own for each section: flock then excludes threads as well.  In the struct
      * before it is flocked: a fork made by another thread has to find it there. */
     guard->fd = nerrno(openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -24,6 +24,22 @@ leave_guard(struct pp_guard **guard)
 
 #define CLEANUP_GUARD __attribute__((cleanup(leave_guard)))
 
+/* A fork that no handler knew of only closes its copies. */
+static int
+is_acquirer(const struct pp_lock *lock)
+{
+    return lock->owner == getpid();
+}
+
+static void
+drop_life(struct pp_lock *lock)
+{
+    /* Unlock before close: a fork may hold a copy of the descriptor. */
+    if (lock->fd >= 0 && is_acquirer(lock))
+        (void) flock(lock->fd, LOCK_UN);
+    close_fd(&lock->fd);
+}
+
 /* ----------------------------------------------------------------------------------- acquire */
 
 /* Read and judge the lock file that `fd` is; liveness 0 when its content says nothing to us. */
@@ -132,7 +148,7 @@ create(const struct pp_host *host, const struct pp_identity *self, int directory
         r = lockfile_write(lock->fd, &line);
     if (r < 0) {
         (void) unlinkat(directory_fd, LOCK_NAME, 0);
-        pp_lock_drop(lock);
+        drop_life(lock);
         return r;
     }
     memcpy(lock->nonce, line.nonce, PP_NONCE_SIZE);
@@ -225,7 +241,7 @@ pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock)
     size_t size;
     int r;
 
-    if (lock->fd < 0 || lock->owner != getpid())
+    if (lock->fd < 0 || !is_acquirer(lock))
         return 0;
     if (fstatat(directory_fd, LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : -errno;
@@ -245,10 +261,11 @@ pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock)
 void
 pp_lock_drop(struct pp_lock *lock)
 {
-    /* Unlock before close: a fork may hold a copy of the descriptor. */
-    if (lock->fd >= 0 && lock->owner == getpid())
-        (void) flock(lock->fd, LOCK_UN);
-    close_fd(&lock->fd);
+    drop_life(lock);
+    if (is_acquirer(lock))
+        pp_guard_leave(&lock->guard);
+    else
+        pp_guard_forget(&lock->guard);
 }
 
 void
@@ -263,10 +280,9 @@ pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *loc
 {
     int r;
 
-    lock->guard.fd = -1;
     if (lock->fd < 0)
         return 0;
-    if (lock->owner != getpid()) {
+    if (!is_acquirer(lock)) {
         pp_lock_drop(lock);
         return 0;
     }

@@ -238,7 +238,7 @@ struct pp_guard {
     int32_t fd; /* -1: not held */
 };
 
-/* Enter the guard; retries with jitter for up to `timeout`.
+/* Enter the guard, having left it if `guard` is held still; retries with jitter for up to `timeout`.
  *   -ETIMEDOUT  its holder is stopped inside
  *   -EINTR      a signal came: run its handler and call again
  *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
@@ -322,8 +322,8 @@ int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
  *   as pp_guard_enter and pp_lock_mine */
 int pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock);
 
-/* Drop the life flock alone, which lets the next one in: for an acquisition whose owner was lost
- * to an interrupt.  In a fork of the holder only the copy of the descriptor is closed. */
+/* Drop the life flock, which lets the next one in, and leave the guard: for an acquisition whose owner
+ * was lost to an interrupt.  In a fork of the holder only the copies of the descriptors are closed. */
 void pp_lock_drop(struct pp_lock *lock);
 
 /* In a forked child: close our copies, of whatever a thread of the parent was doing. */

@@ -22,6 +22,7 @@ class Breakage(NamedTuple):
 LOCK = "tests/lock/test_spawn_lock.py::test_"
 IDENTITY = "tests/process/test_identity.py::test_"
 SERVER = "tests/server/test_"
+OUTLIVE = "tests/system/test_outlive.py::test_"
 
 IN_C = (
     Breakage(
@@ -31,6 +32,13 @@ IN_C = (
         "    if (r < 0)\n        return r;\n",
         "",
         (f"{LOCK}nobody_takes_the_lock_while_another_is_fenced[newest]",),
+    ),
+    Breakage(
+        "a section that was cut short keeps its owner out",
+        "csrc/guard.c",
+        "    pp_guard_leave(guard);\n",
+        "",
+        (f"{LOCK}a_section_that_an_interrupt_cut_short_keeps_nobody_out",),
     ),
     Breakage(
         "the life flock is not taken",
@@ -222,6 +230,13 @@ IN_PYTHON = (
         "            end_server(job.lock, job.directory, record, grace=grace)\n",
         "            assert grace >= 0\n",
         (f"{SERVER}start.py::test_a_launcher_that_is_interrupted_leaves_nothing",),
+    ),
+    Breakage(
+        "a second signal cuts the cleaning short",
+        "src/pidproof/server/start.py",
+        "    with one_at_most():\n",
+        "    if job:\n",
+        (f"{OUTLIVE}two_signals_at_once_while_a_server_starts_leave_nothing",),
     ),
     Breakage(
         "unknown is taken for gone",

@@ -55,14 +55,25 @@ def settled(condition: Callable[[], bool]) -> bool:
     return True
 
 
-def named() -> int | None:
-    """The pid that the record names, whether it still runs or not."""
+def record_of_key() -> records.Record | None:
+    """The record of the key, if there is one."""
     directory = KeyDirectory.open(KEY)
     if directory is None:
         return None
     with directory:
-        record = records.read(directory, KEY)
+        return records.read(directory, KEY)
+
+
+def named() -> int | None:
+    """The pid that the record names, whether it still runs or not."""
+    record = record_of_key()
     return int(record.identity.pid) if record is not None and record.identity else None
+
+
+def state_of_record() -> str | None:
+    """How the record says it is."""
+    record = record_of_key()
+    return record.state if record is not None else None
 
 
 def file_of_key(name: str) -> Path | None:

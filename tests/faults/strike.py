@@ -3,8 +3,9 @@
 
     python strike.py OPERATION FAULT[,FAULT...] SERVER [FIRST STEP]
 
-OPERATION: cold, warm, dead, replace, stop, sweep.  FAULT: kill, stop, steal, or the name of an
-errno.  SERVER: the compiled server.c.  Prints one JSON object per fault.  Runs in a process of its
+OPERATION: cold, warm, dead, replace, stop, sweep.  FAULT: kill, stop, steal, end (SIGTERM), end2
+(SIGTERM and SIGHUP at once), or the name of an errno.
+SERVER: the compiled server.c.  Prints one JSON object per fault.  Runs in a process of its
 own, which becomes the reaper of all it leaves behind.  Under `unshare -npf --mount-proc
 --kill-child` there are no processes and sockets but its own to be looked through: that is quicker,
 and what others do does not change the number of calls.
@@ -17,23 +18,28 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import struct
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from faults.judge import clear, judge, reap
+from faults.judge import clear, judge, live_servers, reap, state_of_record
 from faults.operations import NEVER_FAIL, Operation, Telling, in_child, operations, server
 from faults.suspension import Suspension
 from pidproof import identify
+from pidproof.cli.signals import end_on_signals
 from ptrace_strike import Traced
 
 
 PR_SET_CHILD_SUBREAPER = 36
 # A run that ends before its turn can have been a short one: how often a probe is repeated varies.
 SHORT_RUNS = 3
+# As a service manager sends them, or a terminal that closes while it is ended.
+ENDS = {"end": [signal.SIGTERM], "end2": [signal.SIGTERM, signal.SIGHUP]}
 
 
 class Strikes:
@@ -81,13 +87,13 @@ class Strikes:
         os.environ["PIDPROOF_STATE_DIR"] = state
         prepared = in_child(self._operation.prepare)
         assert prepared.is_typed, f"the preparation failed: {prepared}"
-        telling = Telling(self._operation.act)
+        telling = Telling(ended_by_signals(self._operation.act))
         traced = Traced(telling)
         try:
             if not traced.run_to_call(number):
                 return len(traced.calls)
             call = traced.calls[-1]
-            if self._fault not in {"kill", "stop", "steal"} and call in NEVER_FAIL:
+            if hasattr(errno, self._fault) and call in NEVER_FAIL:
                 self._skipped += 1
                 traced.kill()
                 return None
@@ -119,6 +125,8 @@ class Strikes:
             found = [*suspension.strike(steal=self._fault == "steal")]
             self._slowest_waiter = max(self._slowest_waiter, suspension.slowest_waiter)
             return found
+        if self._fault in ENDS:
+            return self._end(traced, telling, state)
         traced.fail_call(getattr(errno, self._fault))
         status = traced.finish()
         outcome = telling.outcome()
@@ -127,6 +135,37 @@ class Strikes:
         if status != 0 or not outcome.is_typed or outcome.kind == "InvalidArgument":
             return [f"it ended with {status}, {outcome}"]
         return []
+
+    def _end(self, traced: Traced, telling: Telling, state: str) -> list[str]:
+        status = traced.interrupt(*ENDS[self._fault])
+        outcome = telling.outcome()
+        self._tally[outcome.kind] += 1
+        early = -status in ENDS[self._fault]  # before it could handle them
+        if not early and (status != 0 or not (outcome.is_typed or outcome.kind == "Ended")):
+            return [f"it ended with {status}, {outcome}"]
+        if live_servers(state) and state_of_record() == "starting":
+            return [f"it left a server that is not ready, with {outcome}"]
+        return []
+
+
+def ended_by_signals(act: Callable[[], object]) -> Callable[[], object]:
+    """Return the act as a command runs it."""
+
+    def command() -> object:
+        try:
+            try:
+                end_on_signals()
+                return act()
+            finally:
+                ignore()
+        finally:
+            ignore()  # what came together with the first
+
+    def ignore() -> None:
+        for number in ENDS["end2"]:
+            signal.signal(number, signal.SIG_IGN)
+
+    return command
 
 
 def import_all(binary: str) -> None:

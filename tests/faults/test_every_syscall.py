@@ -35,7 +35,7 @@ OPERATIONS = ["cold", "warm", "dead", "replace", "stop", "sweep"]
 LOCKED = [name for name in OPERATIONS if name != "warm"]
 # How many calls apart the strikes are, where PIDPROOF_STRIKE_STEP (1: all of them) does not say.
 # Primes: a step that divides the length of a loop in the code would hit the same call each time.
-KILL, SUSPEND, FAIL = 3, 13, 29
+KILL, END, SUSPEND, FAIL = 3, 5, 13, 29
 Result = dict[str, Any]
 Strike = Callable[[str, list[str], int], list[Result]]
 ERRORS = ["EIO", "ENOSPC", "EMFILE", "ENOMEM", "EINTR", "EAGAIN"]
@@ -100,6 +100,14 @@ def test_a_launcher_killed_at_any_system_call_leaves_at_most_one_server_and_its_
     operation: str, strike: Strike
 ) -> None:
     strike(operation, ["kill"], KILL)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_launcher_asked_to_end_at_any_system_call_leaves_no_server_that_is_not_ready(
+    operation: str, strike: Strike
+) -> None:
+    results = strike(operation, ["end", "end2"], END)
+    assert all(result["seen"]["Ended"] > 0 for result in results)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

@@ -35,7 +35,7 @@ from helpers import (
     write_line,
 )
 from outside import native_threads, open_fds
-from pidproof import _native
+from pidproof import _native, _native_lock
 from pidproof.errors import (
     InvalidArgument,
     LockLost,
@@ -769,6 +769,37 @@ def test_a_fork_may_take_the_lock_for_itself(tmp_path: Path, kernel: str) -> Non
 
 
 # --------------------------------------------------------------------------------- interrupts
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_section_that_an_interrupt_cut_short_keeps_nobody_out(
+    tmp_path: Path, goes_on: bool
+) -> None:
+    """It comes right before the section would be left, and is kept with its frames."""
+    before = open_fds()
+    lock = SpawnLock(tmp_path)
+    lock.acquire()
+    section = lock.fenced()
+    section.__enter__()
+    if goes_on:
+        with lock.fenced(timeout=0):
+            pass
+    assert lock.release()
+    assert open_fds() == before
+    with SpawnLock(tmp_path, timeout=0):
+        pass
+    del section
+
+
+def test_a_lock_that_is_lost_inside_the_guard_keeps_nobody_out(tmp_path: Path) -> None:
+    directory = os.open(tmp_path, os.O_RDONLY)
+    lock = _native_lock.Lock()
+    assert lock.try_acquire(directory, b"spawn", 10**9, 0)
+    lock.enter_guard(directory, 0)
+    del lock
+    with SpawnLock(tmp_path, timeout=0):
+        pass
+    os.close(directory)
 
 
 class Interrupted(BaseException):

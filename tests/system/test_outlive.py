@@ -203,6 +203,20 @@ def test_a_signal_while_a_server_starts_leaves_nothing(
     assert observer.family() == []
 
 
+def test_two_signals_at_once_while_a_server_starts_leave_nothing(
+    pidproof: Pidproof, observer: Observer
+) -> None:
+    """As of a service manager that sends SIGHUP right after SIGTERM."""
+    launcher = pidproof.start("ensure", "web", *SLOW)
+    observer.wait_for_server()
+    for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
+        launcher.process.send_signal(number)
+    done = launcher.finish()
+    assert done.status in {128 + signal.SIGTERM, 128 + signal.SIGHUP}
+    assert (done.out, done.words) == ("", "")
+    assert observer.family() == []
+
+
 def test_a_terminal_that_closes_while_a_server_starts_leaves_nothing(
     terminal: Terminal, observer: Observer
 ) -> None:

@@ -12,7 +12,7 @@ from pidproof.errors import (
     RecordError,
     StateError,
 )
-from pidproof.interrupts import held_back
+from pidproof.interrupts import held_back, one_at_most
 from pidproof.server import record as records
 from pidproof.server.attempt import Attempt
 from pidproof.server.plan import Plan, choose_port, prepare
@@ -84,18 +84,19 @@ def _failed_record(job: Job) -> Record | None:
 
 def _start_once(job: Job, plan: Plan, record: Record, previous: Record | None, path: str) -> Record:
     attempt = Attempt(job, record)
-    try:
-        attempt.write_ahead(previous, plan)
-        attempt.fork(plan, path)
-        attempt.open_gate(plan.bound)
-        checkup = attempt.until_ready()
-        if not checkup.is_ready:
-            raise attempt.failure(checkup)
-        attempt.publish(checkup)
-    except BaseException as error:
-        with held_back():
-            attempt.reject(error)
-        raise
-    finally:
-        attempt.close()
+    with one_at_most():
+        try:
+            attempt.write_ahead(previous, plan)
+            attempt.fork(plan, path)
+            attempt.open_gate(plan.bound)
+            checkup = attempt.until_ready()
+            if not checkup.is_ready:
+                raise attempt.failure(checkup)
+            attempt.publish(checkup)
+        except BaseException as error:
+            with held_back():
+                attempt.reject(error)
+            raise
+        finally:
+            attempt.close()
     return attempt.record
