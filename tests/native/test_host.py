@@ -107,7 +107,8 @@ def test_without_proc_there_are_no_facts() -> None:
     code = """
         import ctypes
         from pidproof._pp import ffi, lib
-        assert ctypes.CDLL(None).umount2(b"/proc", 2) == 0
+        while ctypes.CDLL(None).umount2(b"/proc", 2) == 0:
+            pass  # in a container one can lie upon another
         print(lib.pp_host_read(0, ffi.new("struct pp_host *")))
     """
     assert int(run(["unshare", "-m", *python(code)])) == -errno.ENOENT

@@ -594,7 +594,8 @@ def test_without_proc_nothing_is_claimed(kernel: str) -> None:
     code = """
         import ctypes, os, sys
         from pidproof.process.identity import ProcessIdentity, identify
-        assert ctypes.CDLL(None).umount2(b"/proc", 2) == 0
+        while ctypes.CDLL(None).umount2(b"/proc", 2) == 0:
+            pass  # in a container one can lie upon another
         print(ProcessIdentity.parse(sys.argv[1]).explain())
         try:
             identify(os.getpid())
