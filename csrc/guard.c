@@ -48,6 +48,7 @@ pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard)
     pp_guard_leave(guard);
     /* A descriptor of its own for each section: flock then excludes threads as well.  In the struct
      * before it is flocked: a fork made by another thread has to find it there. */
+    guard->owner = getpid();
     guard->fd = nerrno(openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (guard->fd < 0)
         return guard->fd;
@@ -63,7 +64,8 @@ pp_guard_leave(struct pp_guard *guard)
     if (guard->fd < 0)
         return;
     /* Unlock before close: a fork may hold a copy of the descriptor. */
-    (void) flock(guard->fd, LOCK_UN);
+    if (guard->owner == getpid())
+        (void) flock(guard->fd, LOCK_UN);
     close_fd(&guard->fd);
 }
 

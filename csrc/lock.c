@@ -207,6 +207,7 @@ pp_lock_has_line(int32_t directory_fd, struct pp_lock *lock)
 {
     CLEANUP_GUARD struct pp_guard *turn = &lock->guard;
 
+    turn->owner = getpid();
     turn->fd = open_own(directory_fd, TURN_NAME, 0);
     if (turn->fd < 0)
         return turn->fd == -ENOENT ? 0 : turn->fd;
@@ -262,10 +263,7 @@ void
 pp_lock_drop(struct pp_lock *lock)
 {
     drop_life(lock);
-    if (is_acquirer(lock))
-        pp_guard_leave(&lock->guard);
-    else
-        pp_guard_forget(&lock->guard);
+    pp_guard_leave(&lock->guard);
 }
 
 void

@@ -235,10 +235,11 @@ int pp_token_parse(const char *token, size_t size, struct pp_identity *ret_ident
 
 /* The guard: an flock on the key's own directory, held for microseconds around a check-and-act. */
 struct pp_guard {
-    int32_t fd; /* -1: not held */
+    int32_t fd;    /* -1: not held */
+    int32_t owner; /* getpid() of who entered: a fork of it is not inside */
 };
 
-/* Enter the guard, having left it if `guard` is held still; retries with jitter for up to `timeout`.
+/* Enter the guard, left first if it is held still; retries with jitter for up to `timeout`.
  *   -ETIMEDOUT  its holder is stopped inside
  *   -EINTR      a signal came: run its handler and call again
  *   -ENOLCK, -ENOSYS, -EOPNOTSUPP  this filesystem has no flock
@@ -246,7 +247,7 @@ struct pp_guard {
  *   -ENOENT, -EACCES, -EIO, -EMFILE, -ENFILE, -ENOMEM */
 int pp_guard_enter(int32_t directory_fd, int64_t timeout, struct pp_guard *guard);
 
-/* Leave it; nothing to do if it is not held. */
+/* Leave it; nothing to do if it is not held.  In a fork only the copy of the descriptor is closed. */
 void pp_guard_leave(struct pp_guard *guard);
 
 /* In a forked child: close our copy without touching the parent's lock. */
@@ -322,8 +323,8 @@ int pp_lock_mine(int32_t directory_fd, const struct pp_lock *lock);
  *   as pp_guard_enter and pp_lock_mine */
 int pp_lock_release(int32_t directory_fd, int64_t guard_timeout, struct pp_lock *lock);
 
-/* Drop the life flock, which lets the next one in, and leave the guard: for an acquisition whose owner
- * was lost to an interrupt.  In a fork of the holder only the copies of the descriptors are closed. */
+/* Drop the life flock, which lets the next one in, and leave the guard: for an acquisition whose
+ * owner was lost to an interrupt.  In a fork of the holder only the copies are closed. */
 void pp_lock_drop(struct pp_lock *lock);
 
 /* In a forked child: close our copies, of whatever a thread of the parent was doing. */

@@ -8,6 +8,7 @@ import functools
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -23,7 +24,8 @@ from pidproof import _native
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -59,6 +61,24 @@ def wait_until(predicate: Callable[[], object], deadline: float = DEADLINE) -> N
     while not predicate():
         assert time.monotonic() < end, f"not within {deadline} s"
         time.sleep(0.001)
+
+
+@contextlib.contextmanager
+def signal_at_entry(owner: type, name: str, number: int) -> Iterator[None]:
+    """Let a signal come at the entry of a method, the first time it is called."""
+    code = getattr(owner, name).__code__
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> None:
+        if frame.f_code is code:
+            sys.settrace(None)
+            signal.raise_signal(number)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 class Leftovers:

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pidproof.interrupts import held_back, one_at_most
+from helpers import signal_at_entry
+from pidproof.interrupts import Relay, held_back
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -43,56 +45,103 @@ def come_together(*numbers: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 
 
-def test_of_two_that_come_together_the_second_waits_until_the_first_is_dealt_with(
+def relayed(act: Callable[[Relay], None]) -> None:
+    """Run something behind a relay, as a start does."""
+    relay = Relay()
+    try:
+        relay.begin()
+        act(relay)
+    finally:
+        try:
+            relay.end()
+        finally:
+            relay.end()
+
+
+def test_of_those_that_come_together_the_others_wait_until_the_first_is_dealt_with(
     handled: list[int],
 ) -> None:
-    steps = []
+    seen = []
 
-    def be_interrupted() -> None:
+    def look() -> None:
+        seen.append(list(handled))
+
+    def act(_relay: Relay) -> None:
         try:
-            come_together(signal.SIGTERM, signal.SIGHUP)
+            come_together(*NUMBERS)
         except Interrupt:
-            with held_back():
-                steps.append(list(handled))
-            steps.append(list(handled))
+            look()  # at the entry of a function they would come
             raise
 
-    with pytest.raises(Interrupt), one_at_most():
-        be_interrupted()
-    assert [len(one) for one in steps] == [1, 1]
-    assert sorted(handled) == [signal.SIGHUP, signal.SIGTERM]
+    before = [signal.getsignal(number) for number in NUMBERS]
+    with pytest.raises(Interrupt):
+        relayed(act)
+    assert [len(one) for one in seen] == [1]
+    assert sorted(handled) == sorted(NUMBERS)
+    assert [signal.getsignal(number) for number in NUMBERS] == before
+
+
+@pytest.mark.parametrize("function", ["begin", "hold", "end", "_put_back", "_deliver"])
+def test_one_at_the_entry_of_any_step_is_handled_and_the_handlers_are_those_of_before(
+    handled: list[int], function: str
+) -> None:
+    before = [signal.getsignal(number) for number in NUMBERS]
+    with pytest.raises(Interrupt), signal_at_entry(Relay, function, signal.SIGTERM):
+        relayed(Relay.hold)
+    assert handled == [signal.SIGTERM]
+    assert [signal.getsignal(number) for number in NUMBERS] == before
 
 
 def test_a_signal_whose_handler_raises_nothing_does_not_delay_the_next(handled: list[int]) -> None:
-    signal.signal(signal.SIGHUP, lambda number, _frame: handled.append(number))
-    with one_at_most():
-        signal.raise_signal(signal.SIGHUP)
-        with pytest.raises(Interrupt):
+    def twice(number: int, _frame: object) -> None:
+        handled.append(number)
+        if handled == [number]:
             signal.raise_signal(signal.SIGTERM)
-        signal.raise_signal(signal.SIGHUP)
+
+    def act(_relay: Relay) -> None:
+        with pytest.raises(Interrupt):
+            signal.raise_signal(signal.SIGHUP)
         assert handled == [signal.SIGHUP, signal.SIGTERM]
+
+    signal.signal(signal.SIGHUP, twice)
+    relayed(act)
+    signal.raise_signal(signal.SIGHUP)
     assert handled == [signal.SIGHUP, signal.SIGTERM, signal.SIGHUP]
 
 
-@pytest.mark.parametrize("block", [held_back, one_at_most])
-def test_afterwards_the_handlers_are_those_of_before(handled: list[int], block: object) -> None:
-    before = [signal.getsignal(number) for number in NUMBERS]
-    with block():  # type: ignore[operator]
-        assert signal.getsignal(signal.SIGTERM) not in before
-    assert [signal.getsignal(number) for number in NUMBERS] == before
-    with pytest.raises(Interrupt):
-        signal.raise_signal(signal.SIGTERM)
-    assert handled == [signal.SIGTERM]
+def test_a_handler_that_was_changed_meanwhile_stays(handled: list[int]) -> None:
+    def act(_relay: Relay) -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    relayed(act)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    assert handled == []
 
 
-def test_what_is_held_back_comes_when_the_block_is_done(handled: list[int]) -> None:
+def test_all_that_is_held_back_comes_when_the_block_is_done(handled: list[int]) -> None:
     seen = []
 
-    def be_interrupted() -> None:
-        signal.raise_signal(signal.SIGINT)
+    def act() -> None:
+        come_together(*NUMBERS)
         seen.append(list(handled))
 
+    before = [signal.getsignal(number) for number in NUMBERS]
     with pytest.raises(Interrupt), held_back():
-        be_interrupted()
+        act()
     assert seen == [[]]
-    assert handled == [signal.SIGINT]
+    assert sorted(handled) == sorted(NUMBERS)
+    assert [signal.getsignal(number) for number in NUMBERS] == before
+
+
+def test_in_another_thread_nothing_is_changed(handled: list[int]) -> None:
+    seen: list[object] = []
+
+    def act() -> None:
+        with held_back():
+            seen.extend(signal.getsignal(number) for number in NUMBERS)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(number) for number in NUMBERS]
+    assert handled == []

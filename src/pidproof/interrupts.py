@@ -13,78 +13,104 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-__all__ = ["held_back", "one_at_most", "unignore"]
+__all__ = ["Relay", "held_back", "unignore"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class _Relay:
+class Relay:
     """Stands before the handlers of SIGINT, SIGTERM, SIGHUP: holds back what comes, or hands it on.
+
+    Until it holds, one that interrupts makes it hold: those that come together are handled one
+    right after the other, and the second would interrupt an `except` before its first step.
 
     Only signals with a Python handler are relayed, for only those interrupt Python code; and only
     the main thread is interrupted by any, so in others there is nothing to do.
+
+    Python looks for signals at the entry of each function.  So whoever began calls `end` in a
+    `finally`, and again in a `finally` of that; a `with` would not do, for its `__exit__` is one.
     """
 
-    __slots__ = ("_before", "_came", "_holds", "_once")
+    __slots__ = ("_before", "_came", "_holds", "_relayed")
 
-    def __init__(self, *, holds: bool, once: bool) -> None:
+    def __init__(self) -> None:
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+        self._relayed: list[int] = []
         self._came: list[int] = []
-        self._holds = holds
-        self._once = once
+        self._holds = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Be the handler."""
         if self._holds:
             self._came.append(number)
             return
-        self._holds = self._once
+        self._holds = True
         self._before[number](number, frame)
         self._holds = False  # it interrupted nothing
+        self._deliver()
 
     def begin(self) -> None:
         """Stand there from now on."""
-        try:
-            for number in _SIGNALS:
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._before[number] = handler
-                    signal.signal(number, self)
-        except ValueError:
-            self._before.clear()  # not the main thread: nothing was changed
+        import threading
+
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if callable(handler):
+                self._before[number] = handler
+                self._relayed.append(number)
+                signal.signal(number, self)
+
+    def hold(self) -> None:
+        """Hold back what comes; so it does too if an interrupt comes in the way of this."""
+        self._holds = True
 
     def end(self) -> None:
-        """Deliver what came.  An interrupt in here leaves handlers that hand all on."""
-        self._once = self._holds = False
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        for arrived in self._came:
-            signal.raise_signal(arrived)
+        """Put the handlers back and deliver what came; nothing to do if that was done."""
+        self._holds = True
+        try:
+            self._put_back()
+        finally:
+            # Those that are back can interrupt this.
+            try:
+                self._put_back()
+            finally:
+                try:
+                    self._put_back()
+                finally:
+                    self._holds = False
+                    self._deliver()
+
+    def _put_back(self) -> None:
+        while self._relayed:
+            number = self._relayed[-1]
+            handler = self._before[number]
+            if signal.getsignal(number) is self:
+                signal.signal(number, handler)
+            self._relayed.pop()
+
+    def _deliver(self) -> None:
+        if self._came:
+            try:
+                signal.raise_signal(self._came.pop(0))
+            finally:
+                self._deliver()
 
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
     """Delay SIGINT, SIGTERM and SIGHUP until the block is done, then deliver what came."""
-    relay = _Relay(holds=True, once=False)
+    relay = Relay()
+    relay.hold()
     try:
         relay.begin()
         yield
     finally:
-        relay.end()
-
-
-@contextlib.contextmanager
-def one_at_most() -> Iterator[None]:
-    """Let one of SIGINT, SIGTERM and SIGHUP interrupt the block; delay others until it is done.
-
-    Those that come together are handled one right after the other: the second would interrupt an
-    `except` or `finally` before its first step.
-    """
-    relay = _Relay(holds=False, once=True)
-    try:
-        relay.begin()
-        yield
-    finally:
-        relay.end()
+        try:
+            relay.end()
+        finally:
+            relay.end()
 
 
 def unignore() -> None:

@@ -22,7 +22,7 @@ class Breakage(NamedTuple):
 LOCK = "tests/lock/test_spawn_lock.py::test_"
 IDENTITY = "tests/process/test_identity.py::test_"
 SERVER = "tests/server/test_"
-OUTLIVE = "tests/system/test_outlive.py::test_"
+INTERRUPTS = "tests/test_interrupts.py::test_"
 
 IN_C = (
     Breakage(
@@ -233,10 +233,10 @@ IN_PYTHON = (
     ),
     Breakage(
         "a second signal cuts the cleaning short",
-        "src/pidproof/server/start.py",
-        "    with one_at_most():\n",
-        "    if job:\n",
-        (f"{OUTLIVE}two_signals_at_once_while_a_server_starts_leave_nothing",),
+        "src/pidproof/interrupts.py",
+        "        self._holds = True\n        self._before",
+        "        self._before",
+        (f"{INTERRUPTS}of_those_that_come_together_the_others_wait_until_the_first_is_dealt_with",),
     ),
     Breakage(
         "unknown is taken for gone",

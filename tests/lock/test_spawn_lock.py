@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dis
 import fcntl
 import json
@@ -789,6 +790,34 @@ def test_a_section_that_an_interrupt_cut_short_keeps_nobody_out(
     with SpawnLock(tmp_path, timeout=0):
         pass
     del section
+
+
+def test_a_section_that_is_over_late_does_not_end_the_next_one(tmp_path: Path) -> None:
+    other = os.open(tmp_path, os.O_RDONLY)
+    with SpawnLock(tmp_path) as lock:
+        late = lock.fenced()
+        late.__enter__()
+        with lock.fenced():
+            del late
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(other, fcntl.LOCK_UN)
+    os.close(other)
+
+
+def test_a_fork_that_python_does_not_know_of_leaves_the_guard_to_its_parent(
+    tmp_path: Path,
+) -> None:
+    other = os.open(tmp_path, os.O_RDONLY)
+    with SpawnLock(tmp_path) as lock, lock.fenced():
+        if (child := ctypes.PyDLL(None).fork()) == 0:
+            lock._lock.leave_guard()
+            os._exit(0)
+        os.waitpid(child, 0)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
 def test_a_lock_that_is_lost_inside_the_guard_keeps_nobody_out(tmp_path: Path) -> None:

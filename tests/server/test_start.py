@@ -20,6 +20,7 @@ from helpers import (
     NEEDS_SET_TID,
     python,
     read_line,
+    signal_at_entry,
     wait_until,
     write_line,
 )
@@ -38,7 +39,9 @@ from pidproof import (
     StateError,
     Tcp,
 )
+from pidproof.interrupts import Relay
 from pidproof.lock.spawn_lock import SpawnLock
+from pidproof.server.attempt import Attempt
 from pidproof.server.children import reap_finished
 from servers import QUICK, SLEEPER, free_port, is_alive, kill, meanwhile, sleeper, stranger
 
@@ -232,6 +235,27 @@ def test_one_that_is_not_ready_in_time_is_ended_and_reaped(state: State, small: 
     assert_nothing_left(state)
     with pytest.raises(ProcessLookupError):
         os.kill(error["pid"], 0)
+
+
+@pytest.mark.parametrize(("owner", "step"), [(Relay, "hold"), (Attempt, "reject")])
+def test_one_that_is_not_ready_is_ended_though_an_interrupt_comes_right_then(
+    state: State, small: Small, owner: type, step: str
+) -> None:
+    class Interrupt(BaseException):
+        pass
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise Interrupt
+
+    small.answers(503)
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with pytest.raises(Interrupt), signal_at_entry(owner, step, signal.SIGTERM):
+            small.server(startup_timeout=0.5).ensure()
+        assert signal.getsignal(signal.SIGTERM) is interrupt
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert_nothing_left(state)
 
 
 def test_one_that_ignores_sigterm_is_killed_when_it_is_not_ready(

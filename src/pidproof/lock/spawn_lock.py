@@ -78,6 +78,7 @@ class SpawnLock:
         self._lock = _native_lock.Lock()
         self._place: PlaceInLine | None = None
         self._deadline = 0.0
+        self._section: object = None
         self.found: str | None = None
         """How the lock was found: free, half-written, dead, abandoned or aged."""
 
@@ -245,12 +246,13 @@ class SpawnLock:
         """Hold the guard around an act that only the holder may do.
 
         Inside, the lock is ours for certain, and nobody can take it.  Keep it to a few system
-        calls: everyone else who comes to this directory waits.
+        calls: everyone else who comes to this directory waits.  Not one inside another.
 
         Raises:
             LockLost: another has taken the lock; the act must not be done.
             LockTimeout: the process inside the guard is stopped.
         """
+        section = self._section = object()
         try:
             self._enter_guard(timeout)
             try:
@@ -265,7 +267,9 @@ class SpawnLock:
                 )
             yield
         finally:
-            self._lock.leave_guard()
+            # Not of the next one, if an interrupt has kept this one from being left in time.
+            if self._section is section:
+                self._lock.leave_guard()
 
     def _enter_guard(self, timeout: float) -> None:
         if not self.held:

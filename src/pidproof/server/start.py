@@ -12,7 +12,7 @@ from pidproof.errors import (
     RecordError,
     StateError,
 )
-from pidproof.interrupts import held_back, one_at_most
+from pidproof.interrupts import Relay
 from pidproof.server import record as records
 from pidproof.server.attempt import Attempt
 from pidproof.server.plan import Plan, choose_port, prepare
@@ -83,20 +83,28 @@ def _failed_record(job: Job) -> Record | None:
 
 
 def _start_once(job: Job, plan: Plan, record: Record, previous: Record | None, path: str) -> Record:
-    attempt = Attempt(job, record)
-    with one_at_most():
+    attempt, relay = Attempt(job, record), Relay()
+    try:
+        relay.begin()
+        attempt.write_ahead(previous, plan)
+        attempt.fork(plan, path)
+        attempt.open_gate(plan.bound)
+        checkup = attempt.until_ready()
+        if not checkup.is_ready:
+            raise attempt.failure(checkup)
+        attempt.publish(checkup)
+    except BaseException as error:
         try:
-            attempt.write_ahead(previous, plan)
-            attempt.fork(plan, path)
-            attempt.open_gate(plan.bound)
-            checkup = attempt.until_ready()
-            if not checkup.is_ready:
-                raise attempt.failure(checkup)
-            attempt.publish(checkup)
-        except BaseException as error:
-            with held_back():
-                attempt.reject(error)
-            raise
+            relay.hold()
         finally:
+            attempt.reject(error)
+        raise
+    finally:
+        try:
             attempt.close()
+        finally:
+            try:
+                relay.end()
+            finally:
+                relay.end()
     return attempt.record
