@@ -63,14 +63,12 @@ def test_of_those_that_come_together_the_others_wait_until_the_first_is_dealt_wi
 ) -> None:
     seen = []
 
-    def look() -> None:
-        seen.append(list(handled))
-
     def act(_relay: Relay) -> None:
         try:
             come_together(*NUMBERS)
         except Interrupt:
-            look()  # at the entry of a function they would come
+            signal.pthread_sigmask(signal.SIG_BLOCK, [])  # which looks for others
+            seen.append(list(handled))
             raise
 
     before = [signal.getsignal(number) for number in NUMBERS]
