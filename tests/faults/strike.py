@@ -87,7 +87,8 @@ class Strikes:
         os.environ["PIDPROOF_STATE_DIR"] = state
         prepared = in_child(self._operation.prepare)
         assert prepared.is_typed, f"the preparation failed: {prepared}"
-        telling = Telling(ended_by_signals(self._operation.act))
+        act = self._operation.act
+        telling = Telling(ended_by_signals(act) if self._fault in ENDS else act)
         traced = Traced(telling)
         try:
             if not traced.run_to_call(number):
