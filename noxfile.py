@@ -56,7 +56,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the stress tests and races."""
-    run_marked(session, "slow", "-n", "2")
+    # Tests of a file stay together: some share what takes long to make.
+    run_marked(session, "slow", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session
@@ -237,8 +238,7 @@ def run_marked(session: nox.Session, mark: str, *options: str) -> None:
     """Run the tests with a mark; to have none is worth a line, not a failure."""
     install(session, "test")
     install_programs(session)
-    # Tests that share what takes long to make stay together.
-    select = ["pytest", "-m", mark, "--dist", "loadgroup", *options, *session.posargs]
+    select = ["pytest", "-m", mark, *options, *session.posargs]
     found = session.run(*select, "--collect-only", "-q", silent=True, success_codes=[0, 5])
     if "no tests collected" in str(found):
         session.skip(f"no test is marked {mark}")

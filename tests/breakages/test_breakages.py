@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(400),
-    pytest.mark.xdist_group("breakages"),  # they share a copy
     needs_linux("the C that is broken"),
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc"),
 ]

@@ -214,7 +214,6 @@ def tell(capsys: pytest.CaptureFixture[str], name: str, verdict: Verdict) -> Non
         print(f"\n{name}: {verdict}", end=" ")
 
 
-pytestmark = pytest.mark.xdist_group("model")  # one runs them all, on all processors
 slow = pytest.mark.slow
 patient = pytest.mark.timeout(8 * 3600 if FULL else 600)
 

@@ -35,7 +35,6 @@ OPTIONS = [
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(400),
-    pytest.mark.xdist_group("argent"),
     needs("node", "npm"),
 ]
 
