@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from helpers import signal_at_entry
-from pidproof.interrupts import Relay, held_back
+from pidproof.interrupts import Relay
 
 
 if TYPE_CHECKING:
@@ -119,13 +119,14 @@ def test_a_handler_that_was_changed_meanwhile_stays(handled: list[int]) -> None:
 def test_all_that_is_held_back_comes_when_the_block_is_done(handled: list[int]) -> None:
     seen = []
 
-    def act() -> None:
+    def act(relay: Relay) -> None:
+        relay.hold()
         come_together(*NUMBERS)
         seen.append(list(handled))
 
     before = [signal.getsignal(number) for number in NUMBERS]
-    with pytest.raises(Interrupt), held_back():
-        act()
+    with pytest.raises(Interrupt):
+        relayed(act)
     assert seen == [[]]
     assert sorted(handled) == sorted(NUMBERS)
     assert [signal.getsignal(number) for number in NUMBERS] == before
@@ -134,11 +135,10 @@ def test_all_that_is_held_back_comes_when_the_block_is_done(handled: list[int]) 
 def test_in_another_thread_nothing_is_changed(handled: list[int]) -> None:
     seen: list[object] = []
 
-    def act() -> None:
-        with held_back():
-            seen.extend(signal.getsignal(number) for number in NUMBERS)
+    def act(_relay: Relay) -> None:
+        seen.extend(signal.getsignal(number) for number in NUMBERS)
 
-    thread = threading.Thread(target=act)
+    thread = threading.Thread(target=relayed, args=(act,))
     thread.start()
     thread.join()
     assert seen == [signal.getsignal(number) for number in NUMBERS]

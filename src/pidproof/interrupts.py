@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
-__all__ = ["Relay", "held_back", "unignore"]
+__all__ = ["Relay", "unignore"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,16 +50,18 @@ class Relay:
 
     def begin(self) -> None:
         """Stand there from now on."""
-        import threading
-
-        if threading.current_thread() is not threading.main_thread():
-            return
         for number in _SIGNALS:
             handler = signal.getsignal(number)
             if callable(handler):
                 self._before[number] = handler
                 self._relayed.append(number)
-                signal.signal(number, self)
+                try:
+                    signal.signal(number, self)
+                except ValueError:
+                    if len(self._relayed) > 1 or signal.getsignal(number) is self:
+                        raise  # of a handler
+                    self._relayed.clear()  # not the main thread; to import threading takes longer
+                    return
 
     def hold(self) -> None:
         """Hold back what comes; so it does too if an interrupt comes in the way of this."""
@@ -96,21 +97,6 @@ class Relay:
                 signal.raise_signal(self._came.pop(0))
             finally:
                 self._deliver()
-
-
-@contextlib.contextmanager
-def held_back() -> Iterator[None]:
-    """Delay SIGINT, SIGTERM and SIGHUP until the block is done, then deliver what came."""
-    relay = Relay()
-    relay.hold()
-    try:
-        relay.begin()
-        yield
-    finally:
-        try:
-            relay.end()
-        finally:
-            relay.end()
 
 
 def unignore() -> None:

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from helpers import ROOT
 from servers import kill, process_table
+from wheels.trying import MARKS
 
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 300
 # The cases of a test with many rounds show no more of a breakage than the others.
-QUICK = ["-m", "not slow and not faults and not thorough and not darwin"]
+QUICK = ["-m", MARKS]
 # What a wrong edit raises, as opposed to a wrong act.
 MISTAKES = (
     "NameError",

@@ -141,7 +141,8 @@ class Strikes:
         status = traced.interrupt(*ENDS[self._fault])
         outcome = telling.outcome()
         self._tally[outcome.kind] += 1
-        early = -status in ENDS[self._fault]  # before it could handle them
+        # Before it could handle them: its first calls see to that.
+        early = -status in ENDS[self._fault] and len(traced.calls) <= len(ENDS["end2"])
         if not early and (status != 0 or not (outcome.is_typed or outcome.kind == "Ended")):
             return [f"it ended with {status}, {outcome}"]
         if live_servers(state) and state_of_record() == "starting":

@@ -32,11 +32,7 @@ OPTIONS = [
     *("--env", "ARGENT_TELEMETRY=0"),
 ]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(400),
-    needs("node", "npm"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400), needs("node", "npm")]
 
 
 @pytest.fixture(scope="module")

@@ -19,10 +19,11 @@ from wheels.making import ROOT, Failure, run
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["interpreters", "requirements", "try_sdist", "try_wheel"]
+__all__ = ["MARKS", "interpreters", "requirements", "try_sdist", "try_wheel"]
 
 SMOKE = "import os, pidproof; print(pidproof.identify(os.getpid()))"
-QUICK = ["-n", "4", "-m", "not slow and not faults and not thorough and not darwin"]
+MARKS = "not slow and not faults and not thorough and not darwin"
+QUICK = ["-n", "4", "-m", MARKS]
 FEW = ["tests/native/test_boundary.py", "tests/process/test_liveness.py"]
 ASK = "import sys; print(sys.version_info[:2] >= (3, 11), sys.implementation.name, sys.version)"
 

@@ -17,7 +17,6 @@ from pidproof.errors import (
     StartTimeout,
     StateError,
 )
-from pidproof.interrupts import held_back
 from pidproof.process.liveness import Liveness
 from pidproof.server import listener, log
 from pidproof.server import record as records
@@ -124,7 +123,7 @@ class Attempt:
             return exited() if found is Liveness.GONE else unsure()
 
     def publish(self, checkup: Checkup) -> None:
-        """Record it as running and let it live on."""
+        """Record it as running and let it live on.  Not to be interrupted half way."""
         log.append_history(
             self.job.directory,
             "started",
@@ -133,10 +132,9 @@ class Attempt:
             version=self.record.version,
             evidence=checkup.outcome.detail,
         )
-        with held_back():
-            self.record = publish(self.job, self.record, checkup)
-            self._child.hand_over()
-            self._is_published = True
+        self.record = publish(self.job, self.record, checkup)
+        self._child.hand_over()
+        self._is_published = True
 
     def failure(self, checkup: Checkup) -> Exception:
         """Return the error for a server that did not become ready."""

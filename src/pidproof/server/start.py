@@ -92,6 +92,7 @@ def _start_once(job: Job, plan: Plan, record: Record, previous: Record | None, p
         checkup = attempt.until_ready()
         if not checkup.is_ready:
             raise attempt.failure(checkup)
+        relay.hold()
         attempt.publish(checkup)
     except BaseException as error:
         try:
