@@ -12,6 +12,7 @@ import fcntl
 import os
 import signal
 import stat as modes
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 
@@ -23,6 +24,7 @@ HAS_PROC = os.path.exists("/proc/self/stat")
 FDS = "/proc/self/fd" if HAS_PROC else "/dev/fd"
 F_GETPATH = 50  # of <sys/fcntl.h> of macOS
 MAXPATHLEN = 1024
+EXEC_TIME = 5.0  # far more than it takes
 # psutil has words for them.
 LETTERS = {"zombie": "Z", "dead": "X", "stopped": "T", "tracing-stop": "t", "sleeping": "S"}
 
@@ -109,7 +111,7 @@ def environ(pid: int) -> dict[bytes, bytes]:
     """
     if HAS_PROC:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-            entries = _read(f"/proc/{pid}/environ").split(b"\0")
+            entries = _environ_in_proc(pid).split(b"\0")
             return dict(entry.partition(b"=")[::2] for entry in entries)
         return {}
     import psutil
@@ -118,6 +120,20 @@ def environ(pid: int) -> dict[bytes, bytes]:
         found = psutil.Process(pid).environ().items()
         return {os.fsencode(name): os.fsencode(value) for name, value in found}
     return {}
+
+
+def _environ_in_proc(pid: int) -> bytes:
+    """Read it once an exec is over: in its second half, when the descriptors marked close-on-exec
+    are closed and others believe it to be over, a process has memory and no variables yet."""
+    deadline = time.monotonic() + EXEC_TIME
+    while True:
+        text = _read(f"/proc/{pid}/environ")
+        fields = [] if text else _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+        # proc_pid_stat(5): vsize is field 23, env_end field 51.
+        in_exec = len(fields) > 48 and fields[20] != b"0" and fields[48] == b"0"
+        if not in_exec or time.monotonic() > deadline:
+            return text
+        os.sched_yield()
 
 
 def files_of(pid: int) -> set[str]:
